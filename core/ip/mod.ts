@@ -1,0 +1,5 @@
+/**
+ * IP as bytes: addresses, packets, checksums, prefix tables, segmentation and coalescing.
+ * @module
+ */
+export * from "./address.ts";

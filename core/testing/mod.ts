@@ -1,0 +1,5 @@
+/**
+ * What tests share: assertions, replayable randomness, a simulated network.
+ * @module
+ */
+export * from "./random.ts";
