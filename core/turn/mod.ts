@@ -1,0 +1,6 @@
+/**
+ * The client's side of TURN (RFC 8656): ChannelData framing, credentials, allocations.
+ * @module
+ */
+export * from "./channel_data.ts";
+export * from "./credentials.ts";
