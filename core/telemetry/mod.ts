@@ -1,0 +1,6 @@
+/**
+ * What the programs tell about themselves: logs.
+ * @module
+ */
+export * from "./filter.ts";
+export * from "./logging.ts";
