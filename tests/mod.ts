@@ -1,1 +1,6 @@
-export {};
+/**
+ * What tests across processes share.
+ * @module
+ */
+
+export * from "./requirements.ts";
