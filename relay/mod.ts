@@ -1,1 +1,8 @@
-export {};
+/**
+ * The relay as a state machine, for its program and for simulated networks.
+ * @module
+ */
+export * from "./forwarding.ts";
+export * from "./peer_policy.ts";
+export * from "./port_pool.ts";
+export * from "./server.ts";
