@@ -1,0 +1,11 @@
+/**
+ * STUN messages (RFC 8489) with the attributes of TURN (RFC 8656) and ICE (RFC 8445): parsing,
+ * writing, integrity, fingerprint.
+ * @module
+ */
+export { longTermKey, shortTermKey } from "./credentials.ts";
+export { errorReason, type StunError } from "./error_code.ts";
+export { HEADER_LENGTH, looksLikeStun, MAGIC_COOKIE, METHOD, type StunClass } from "./header.ts";
+export { parseStunMessage, type StunAttributes, StunMessage } from "./message.ts";
+export { newTransactionId } from "./transaction_id.ts";
+export { type StunFinish, StunWriter } from "./writer.ts";
