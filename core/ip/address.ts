@@ -216,6 +216,13 @@ export class SocketAddressCache {
   }
 }
 
+/** Whether the bytes at `buf[offset]` are this address; allocates nothing. */
+export function isAddressAt(ip: IpAddress, buf: Uint8Array, offset: number): boolean {
+  const bytes = ip.bytes;
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== buf[offset + i]) return false;
+  return true;
+}
+
 function holds(
   address: SocketAddress,
   length: number,
@@ -223,10 +230,8 @@ function holds(
   offset: number,
   port: number,
 ): boolean {
-  const bytes = address.ip.bytes;
-  if (address.port !== port || bytes.length !== length) return false;
-  for (let i = 0; i < length; i++) if (bytes[i] !== buf[offset + i]) return false;
-  return true;
+  return address.port === port && address.ip.bytes.length === length &&
+    isAddressAt(address.ip, buf, offset);
 }
 
 function parseIpv4(text: string): Uint8Array | undefined {

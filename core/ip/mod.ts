@@ -3,3 +3,8 @@
  * @module
  */
 export * from "./address.ts";
+export * from "./checksum.ts";
+export * from "./coalescing.ts";
+export * from "./packet.ts";
+export * from "./segmentation.ts";
+export * from "./virtio_header.ts";
