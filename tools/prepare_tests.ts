@@ -1,0 +1,86 @@
+/**
+ * Makes the machine ready for `deno task test`: as root on Debian it installs what the tests use
+ * and says so; anywhere else it says which tests will be left out.
+ *
+ * Never fails: a test whose needs are not met is left out or, with `CI=true`, fails itself.
+ * @module
+ */
+
+import {
+  findCommand,
+  type NeededCommand,
+  PACKAGE_OF,
+  type Requirement,
+  whatIsMissing,
+} from "@firezone/tests/requirements";
+
+/** Debian starts this package's daemon once it is installed; tests start their own. */
+const SERVICE_OF: Readonly<Record<string, string>> = { coturn: "coturn", iperf3: "iperf3" };
+
+if (import.meta.main) prepare();
+
+function prepare(): void {
+  const packages = missingPackages();
+  if (packages.length > 0) {
+    if (Deno.build.os !== "linux" || Deno.uid() !== 0) {
+      say(`not root, so not installing: ${packages.join(" ")}`);
+    } else if (findCommand("apt-get") === undefined) {
+      say(`no apt-get here, so not installing: ${packages.join(" ")}`);
+    } else {
+      install(packages);
+    }
+  }
+  const missing = new Set<string>();
+  const needs: Requirement[] = ["linux", "root", "namespaces", "tun"];
+  for (const need of [...needs, ...Object.keys(PACKAGE_OF) as NeededCommand[]]) {
+    const text = whatIsMissing(need);
+    if (text !== undefined) missing.add(text);
+  }
+  if (missing.size > 0) say(`tests that need these are left out: ${[...missing].join("; ")}`);
+}
+
+function missingPackages(): string[] {
+  const commands = Object.keys(PACKAGE_OF) as NeededCommand[];
+  return [...new Set(commands.filter((c) => !findCommand(c)).map((c) => PACKAGE_OF[c]))];
+}
+
+function install(packages: readonly string[]): void {
+  say(`installing Debian packages that tests use: ${packages.join(" ")}`);
+  const args = ["install", "--yes", "--no-install-recommends", ...packages];
+  let failure = aptGet(args);
+  if (failure !== undefined) {
+    // Package lists may be absent (containers) or too old to be fetched from.
+    aptGet(["update"]);
+    failure = aptGet(args);
+  }
+  if (failure !== undefined) say(`apt-get could not install them:\n${failure}`);
+  for (const name of packages) {
+    if (SERVICE_OF[name] !== undefined) stopService(SERVICE_OF[name]);
+  }
+}
+
+/** Runs apt-get; its complaints when it fails. */
+function aptGet(args: string[]): string | undefined {
+  const { success, stderr } = new Deno.Command("apt-get", {
+    args: ["--quiet", "--quiet", ...args],
+    env: { DEBIAN_FRONTEND: "noninteractive" },
+    stdin: "null",
+  }).outputSync();
+  return success ? undefined : new TextDecoder().decode(stderr).trim();
+}
+
+/** A fresh package's daemon would hold ports that tests need. */
+function stopService(name: string): void {
+  const commands = findCommand("systemctl") !== undefined
+    ? [["systemctl", "disable", "--now", name]]
+    : [["service", name, "stop"]];
+  for (const [command, ...args] of commands) {
+    if (findCommand(command!) === undefined) continue;
+    new Deno.Command(command!, { args, stdin: "null", stdout: "null", stderr: "null" })
+      .outputSync();
+  }
+}
+
+function say(text: string): void {
+  console.error(`prepare: ${text}`);
+}
