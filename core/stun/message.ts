@@ -29,8 +29,43 @@ import { classOf, HEADER_LENGTH, looksLikeStun, methodOf, type StunClass } from 
 import { INTEGRITY_LENGTH, verifyIntegrityAt } from "./integrity.ts";
 import { MAX_TEXT_LENGTH, MAX_USERNAME_LENGTH, parseText } from "./text_attribute.ts";
 
-/** What the attributes of a message say; of several with one type, the first. */
-export interface StunAttributes {
+type Attributes = {
+  -readonly [
+    K in Exclude<
+      keyof StunMessage,
+      | "class"
+      | "method"
+      | "transactionId"
+      | "unknownComprehensionRequired"
+      | "malformedAttribute"
+      | "hasIntegrity"
+      | "verifyIntegrity"
+      | "verifyFingerprint"
+    >
+  ]: StunMessage[K];
+};
+
+interface Scan {
+  readonly attributes: Attributes;
+  readonly unknown: number[];
+  malformed: number | undefined;
+  /** Where MESSAGE-INTEGRITY begins; -1 without. */
+  integrityAt: number;
+  /** Where FINGERPRINT begins; -1 without. */
+  fingerprintAt: number;
+}
+
+/**
+ * A message; made by {@link parseStunMessage}, immutable. Of several attributes with one type the
+ * first counts.
+ */
+export class StunMessage {
+  /** Request, indication or one of the two kinds of response. */
+  readonly class: StunClass;
+  /** One of `METHOD`, or a number that we do not know, up to 0xfff. */
+  readonly method: number;
+  /** 24 hex characters. */
+  readonly transactionId: string;
   /** USERNAME. */
   readonly username: string | undefined;
   /** REALM. */
@@ -64,45 +99,6 @@ export interface StunAttributes {
   /** Tie-breaker of a sender in the controlling role. */
   readonly iceControlling: bigint | undefined;
   /** Tie-breaker of a sender in the controlled role. */
-  readonly iceControlled: bigint | undefined;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-interface Scan {
-  readonly attributes: Mutable<StunAttributes>;
-  readonly unknown: number[];
-  malformed: number | undefined;
-  /** Where MESSAGE-INTEGRITY begins; -1 without. */
-  integrityAt: number;
-  /** Where FINGERPRINT begins; -1 without. */
-  fingerprintAt: number;
-}
-
-/** A message; made by {@link parseStunMessage}, immutable. */
-export class StunMessage implements StunAttributes {
-  /** Request, indication or one of the two kinds of response. */
-  readonly class: StunClass;
-  /** One of `METHOD`, or a number that we do not know, up to 0xfff. */
-  readonly method: number;
-  /** 24 hex characters. */
-  readonly transactionId: string;
-  readonly username: string | undefined;
-  readonly realm: string | undefined;
-  readonly nonce: string | undefined;
-  readonly software: string | undefined;
-  readonly errorCode: StunError | undefined;
-  readonly mappedAddress: SocketAddress | undefined;
-  readonly peerAddress: SocketAddress | undefined;
-  readonly relayedAddresses: readonly SocketAddress[];
-  readonly lifetimeSeconds: number | undefined;
-  readonly channelNumber: number | undefined;
-  readonly requestedTransport: number | undefined;
-  readonly requestedAddressFamily: Family | undefined;
-  readonly additionalAddressFamily: Family | undefined;
-  readonly priority: number | undefined;
-  readonly useCandidate: boolean;
-  readonly iceControlling: bigint | undefined;
   readonly iceControlled: bigint | undefined;
   /** Types of attributes that we would have to understand but do not, in order, without repeats. */
   readonly unknownComprehensionRequired: readonly number[];
@@ -300,7 +296,7 @@ function parseFamily(bytes: Uint8Array, start: number, end: number): Family | un
   return end - start === 4 ? toFamily(bytes[start]!) : undefined;
 }
 
-function noAttributes(): Mutable<StunAttributes> {
+function noAttributes(): Attributes {
   return {
     username: undefined,
     realm: undefined,

@@ -6,6 +6,10 @@
 export { longTermKey, shortTermKey } from "./credentials.ts";
 export { errorReason, type StunError } from "./error_code.ts";
 export { HEADER_LENGTH, looksLikeStun, MAGIC_COOKIE, METHOD, type StunClass } from "./header.ts";
-export { parseStunMessage, type StunAttributes, StunMessage } from "./message.ts";
+export { parseStunMessage, StunMessage } from "./message.ts";
 export { newTransactionId } from "./transaction_id.ts";
 export { type StunFinish, StunWriter } from "./writer.ts";
+
+// What the signatures above speak of.
+export type { Family, IpAddress, SocketAddress } from "../ip/address.ts";
+export type { RandomBytes } from "../random.ts";

@@ -26,7 +26,7 @@ export interface StunFinish {
   /** Key for MESSAGE-INTEGRITY; without one there is none. */
   readonly integrityKey?: Uint8Array | undefined;
   /** Whether FINGERPRINT comes last. */
-  readonly fingerprint?: boolean;
+  readonly fingerprint?: boolean | undefined;
 }
 
 /** Builds one message; every method but {@link finish} returns the writer itself. */
