@@ -1,0 +1,17 @@
+/**
+ * Cryptography: ChaCha20-Poly1305 by the fastest means at hand, X25519, BLAKE2s,
+ * XChaCha20-Poly1305.
+ * @module
+ */
+export {
+  type AeadBackend,
+  type AeadKey,
+  type AeadName,
+  KEY_LENGTH,
+  NONCE_LENGTH,
+  TAG_LENGTH,
+} from "./aead.ts";
+export * from "./blake2s.ts";
+export * from "./select.ts";
+export * from "./x25519.ts";
+export * from "./xchacha.ts";
