@@ -20,3 +20,6 @@ export {
 } from "./message_parts.ts";
 export * from "./outgoing.ts";
 export * from "./user_agent.ts";
+export * from "./phoenix_channel.ts";
+export * from "./portal_connection.ts";
+export type { ResolveHost } from "./websocket.ts";
