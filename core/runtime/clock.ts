@@ -14,3 +14,13 @@ export function monotonicNow(): Millis {
 export function wallClockNow(): UnixSeconds {
   return Math.floor(Date.now() / 1000) as UnixSeconds;
 }
+
+/** The wall clock at zero of {@link monotonicNow}, in milliseconds since 1970. */
+export function unixMillisAtZero(): number {
+  return Date.now() - performance.now();
+}
+
+/** Wall-clock milliseconds since 1970 at this thread's monotonic zero, as things stand now. */
+export function unixMillisAtZero(): number {
+  return Date.now() - performance.now();
+}

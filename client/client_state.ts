@@ -1,0 +1,466 @@
+/**
+ * The client without its sockets: resources, the way to each, and the connections to gateways.
+ *
+ *     packet from TUN ──► longest prefix ──► route ─┬─ connection ──► seal into the batch
+ *                                                   └─ none ──► keep, ask the portal for a gateway
+ *     packet from a gateway ──► was it meant for us, may it come from there ──► TUN
+ *
+ * Owns: routing, buffering, what is asked of the portal. Does not own: paths and keys (see
+ * `core/connectivity`), the TUN device, the routes of the operating system.
+ * @module
+ */
+
+import {
+  type ConnectionStatus,
+  Connectivity,
+  type ConnectivityOptions,
+  type Decapsulated,
+  type PathStatus,
+} from "@firezone/core/connectivity";
+import {
+  ControlEvent,
+  controlEvent,
+  goodbyePacket,
+  looksLikeControlPacket,
+} from "@firezone/core/control";
+import {
+  icmpProhibited,
+  type IpAddress,
+  isAddressAt,
+  isMulticast,
+  PacketRef,
+  Parse,
+  parsePacket,
+  type Prefix,
+  type SocketAddress,
+} from "@firezone/core/ip";
+import type { ClientMessage, FlowCreated, Interface, Relay, Resource } from "@firezone/core/portal";
+import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
+import type { Millis } from "@firezone/core/units";
+import { CLIENT_ROUTES } from "./address_plan.ts";
+import { PendingFlows } from "./pending_flows.ts";
+import { ResourceTable, type Route } from "./resource_table.ts";
+
+/** What the owner passes on to the portal or does to the machine. */
+export type ClientEvent =
+  | {
+    readonly tag: "request-flow";
+    readonly resourceId: string;
+    readonly connectedGatewayIds: readonly string[];
+  }
+  | {
+    readonly tag: "candidates" | "candidates-invalidated";
+    readonly gatewayId: string;
+    readonly candidates: readonly string[];
+  }
+  | { readonly tag: "interface-changed"; readonly interface: ClientInterface }
+  | { readonly tag: "routes-changed"; readonly routes: readonly Prefix[] }
+  | { readonly tag: "no-relays" }
+  | { readonly tag: "gateway-connected"; readonly gatewayId: string }
+  | { readonly tag: "path-changed"; readonly gatewayId: string; readonly path: PathStatus }
+  | { readonly tag: "gateway-failed"; readonly gatewayId: string; readonly reason: string }
+  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
+  | { readonly tag: "flow-failed"; readonly resourceId: string; readonly reason: string };
+
+/** A resource, for status pages. */
+export interface ResourceStatus {
+  /** The portal's id. */
+  readonly id: string;
+  /** The portal's name. */
+  readonly name: string;
+  /** `cidr`, `dns`, `internet`. */
+  readonly type: ClientResource["type"];
+  /** Range or pattern. */
+  readonly address?: string;
+  /** Whether its site answers. */
+  readonly status: Route["status"];
+  /** The gateway that carries it now. */
+  readonly gatewayId?: string;
+}
+
+/** A snapshot of the client. */
+export interface ClientStatus {
+  /** Tunnel addresses, once the portal gave them. */
+  readonly ipv4?: string;
+  /** See {@link ipv4}. */
+  readonly ipv6?: string;
+  /** Resources that the portal grants. */
+  readonly resources: readonly ResourceStatus[];
+  /** Connections to gateways. */
+  readonly connections: readonly ConnectionStatus[];
+  /** Packets from TUN or the tunnel that were dropped, by reason. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** Gateways remembered as connected lately, for the portal's choice. */
+const MAX_RECENT_GATEWAYS = 100;
+
+/** See the head of this file. */
+export class ClientState {
+  readonly #connectivity: Connectivity;
+  readonly #resources = new ResourceTable();
+  readonly #pending = new PendingFlows();
+  readonly #events: ClientEvent[] = [];
+  readonly #packets: Uint8Array[] = [];
+  readonly #packet = new PacketRef();
+  readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
+  readonly #plain = new Uint8Array(65_536);
+  readonly #drops = {
+    malformed: 0,
+    notOurSource: 0,
+    noResource: 0,
+    filtered: 0,
+    sourceNotAllowed: 0,
+    notOurDestination: 0,
+  };
+  /** Most recent first. */
+  #recentGateways: string[] = [];
+  #interface: ClientInterface | undefined;
+
+  /** A client that knows no resources yet. */
+  constructor(options: Omit<ConnectivityOptions, "role">) {
+    this.#connectivity = new Connectivity({ ...options, role: "client" });
+  }
+
+  /** Our WireGuard public key, 32 bytes; another one after every {@link reset}. */
+  get publicKey(): Uint8Array {
+    return this.#connectivity.publicKey;
+  }
+
+  // ---- the portal
+
+  /** Takes a message of the portal. */
+  handlePortalMessage(now: Millis, message: ClientMessage): void {
+    switch (message.tag) {
+      case "init":
+        this.#setInterface(message.interface);
+        this.#setResources(message.resources);
+        this.#connectivity.updateRelays(now, [], message.relays);
+        break;
+      case "config-changed":
+        this.#setInterface(message.interface);
+        break;
+      case "resource-created-or-updated":
+        this.#putResource(message.resource);
+        this.#routesChanged();
+        break;
+      case "resource-deleted":
+        this.#removeResource(message.resourceId);
+        this.#routesChanged();
+        break;
+      case "resource-filters-updated":
+        this.#updateFilters(message.resourceId, message.filters);
+        break;
+      case "relays-presence":
+        this.#connectivity.updateRelays(now, message.disconnectedIds, message.connected);
+        break;
+      case "flow-created":
+        this.#onFlowCreated(now, message);
+        break;
+      case "flow-creation-failed":
+        this.#onFlowFailed(message.resourceId, message.reason);
+        break;
+      case "ice-candidates":
+        for (const sdp of message.candidates) {
+          this.#connectivity.addRemoteCandidate(now, message.peerId, sdp);
+        }
+        break;
+      case "invalidate-ice-candidates":
+        for (const sdp of message.candidates) {
+          this.#connectivity.removeRemoteCandidate(now, message.peerId, sdp);
+        }
+        break;
+    }
+    this.#drain();
+  }
+
+  /** Starts over on another network, with another key. The portal must be told the new one. */
+  reset(now: Millis, privateKey: Uint8Array): void {
+    this.#connectivity.reset(now, privateKey);
+    for (const route of this.#resources.routes()) route.detach();
+    this.#pending.clear();
+    this.#recentGateways = [];
+    this.#events.length = 0;
+    this.#drain();
+  }
+
+  /** Tells every gateway that this client is going away. */
+  shutDown(now: Millis): void {
+    for (const connection of this.#connectivity.connections()) {
+      if (connection.isEstablished) {
+        this.#connectivity.sendPacket(now, connection, goodbyePacket());
+      }
+    }
+  }
+
+  // ---- packets
+
+  /** Takes a packet that the operating system routed into the tunnel. */
+  handleTunPacket(
+    now: Millis,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    batch: DatagramBatch,
+  ): void {
+    const packet = this.#packet;
+    if (parsePacket(buf, start, end, packet) !== Parse.Ok) {
+      this.#drops.malformed++;
+      return;
+    }
+    if (isMulticast(buf, packet)) return;
+    if (!this.#isOurs(buf, packet.version, packet.sourceOffset)) {
+      this.#drops.notOurSource++;
+      return;
+    }
+    const route = this.#resources.match(buf, packet);
+    if (route === undefined) {
+      this.#drops.noResource++;
+      return;
+    }
+    if (!route.filter.admits(packet.protocol, packet.destinationPort)) {
+      this.#drops.filtered++;
+      const reply = icmpProhibited(buf, packet);
+      if (reply) this.#packets.push(reply);
+      return;
+    }
+    if (route.connection !== undefined) {
+      this.#connectivity.encapsulate(now, route.connection, buf, start, packet.end, batch);
+    } else if (this.#pending.add(now, route.resource.id, buf.slice(start, packet.end))) {
+      this.#requestFlow(route);
+    }
+  }
+
+  /** Takes a datagram from the network; what it carries for us goes to `sink`. */
+  handleDatagram(
+    now: Millis,
+    local: SocketAddress,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    sink: InboundPackets,
+  ): void {
+    const out = this.#decapsulated;
+    const plain = this.#plain;
+    if (this.#connectivity.decapsulate(now, local, from, buf, start, end, plain, out) !== "data") {
+      return;
+    }
+    const connection = out.connection!;
+    if (looksLikeControlPacket(plain, 0, out.length)) {
+      if (controlEvent(plain, 0) === ControlEvent.Goodbye) {
+        this.#connectivity.closeConnection(connection.peerId);
+        this.#onGatewayGone(connection.peerId, "the gateway said goodbye");
+      }
+      return;
+    }
+    const packet = this.#packet;
+    if (parsePacket(plain, 0, out.length, packet) !== Parse.Ok) this.#drops.malformed++;
+    else if (!this.#isOurs(plain, packet.version, packet.destinationOffset)) {
+      this.#drops.notOurDestination++;
+    } else if (!this.#resources.mayComeFrom(connection, plain, packet)) {
+      this.#drops.sourceNotAllowed++;
+    } else sink.push(plain, 0, packet.end);
+  }
+
+  // ---- time and outputs
+
+  /** Does what is due. */
+  handleTimeout(now: Millis): void {
+    this.#connectivity.handleTimeout(now);
+    this.#drain();
+  }
+
+  /** The earliest deadline; "now" while something is queued. */
+  pollTimeout(): Millis {
+    if (this.#events.length > 0 || this.#packets.length > 0) return 0 as Millis;
+    return this.#connectivity.pollTimeout();
+  }
+
+  /** The next datagram of the control path. */
+  pollTransmit(): Transmit | undefined {
+    return this.#connectivity.pollTransmit();
+  }
+
+  /** The next packet of our own making for the TUN device. */
+  pollPacket(): Uint8Array | undefined {
+    return this.#packets.shift();
+  }
+
+  /** The next thing the owner must do. */
+  pollEvent(): ClientEvent | undefined {
+    this.#drain();
+    return this.#events.shift();
+  }
+
+  /** A snapshot of everything. */
+  status(now: Millis): ClientStatus {
+    return {
+      ...this.#interface && {
+        ipv4: this.#interface.ipv4.text,
+        ipv6: this.#interface.ipv6.text,
+      },
+      resources: Array.from(this.#resources.routes(), resourceStatus),
+      connections: this.#connectivity.status(now),
+      drops: { ...this.#drops, ...this.#connectivity.drops },
+    };
+  }
+
+  // ---- inside
+
+  #setInterface(next: ClientInterface): void {
+    this.#interface = next;
+    this.#events.push({ tag: "interface-changed", interface: next });
+  }
+
+  #setResources(resources: readonly ClientResource[]): void {
+    const wanted = new Set(resources.map((resource) => resource.id));
+    for (const { resource } of [...this.#resources.routes()]) {
+      if (!wanted.has(resource.id)) this.#removeResource(resource.id);
+    }
+    for (const resource of resources) this.#putResource(resource);
+    this.#routesChanged();
+  }
+
+  /** A resource that merely has another name keeps its gateway. */
+  #putResource(resource: ClientResource): void {
+    const old = this.#resources.get(resource.id);
+    const sameAccess = old !== undefined && accessKey(old.resource) === accessKey(resource);
+    if (old && !sameAccess) this.#removeResource(resource.id);
+    const route = this.#resources.put(resource);
+    if (old && sameAccess) route.takeOver(old);
+  }
+
+  /** Filters decide on the gateway as well, so what flows already may go on. */
+  #updateFilters(resourceId: string, filters: readonly Filter[]): void {
+    const old = this.#resources.get(resourceId);
+    if (!old || old.resource.type === "internet") return;
+    this.#resources.put({ ...old.resource, filters }).takeOver(old);
+  }
+
+  #removeResource(resourceId: string): void {
+    const route = this.#resources.remove(resourceId);
+    this.#pending.take(resourceId);
+    const gatewayId = route?.gatewayId;
+    if (gatewayId === undefined) return;
+    for (const other of this.#resources.routes()) if (other.gatewayId === gatewayId) return;
+    this.#connectivity.closeConnection(gatewayId);
+  }
+
+  #routesChanged(): void {
+    const routes = [...CLIENT_ROUTES, ...this.#resources.prefixes()];
+    this.#events.push({ tag: "routes-changed", routes });
+  }
+
+  #requestFlow(route: Route): void {
+    this.#events.push({
+      tag: "request-flow",
+      resourceId: route.resource.id,
+      connectedGatewayIds: [...this.#recentGateways],
+    });
+  }
+
+  /** An answer that nobody awaits is stale: access may have been taken away since. */
+  #onFlowCreated(now: Millis, flow: FlowCreated): void {
+    const route = this.#resources.get(flow.resourceId);
+    if (!route || !this.#pending.has(flow.resourceId)) return;
+    const { gatewayId } = flow;
+    const outcome = this.#connectivity.upsertConnection(now, gatewayId, {
+      remotePublicKey: flow.gatewayPublicKey,
+      presharedKey: flow.presharedKey,
+      localCredentials: flow.clientIce,
+      remoteCredentials: flow.gatewayIce,
+    });
+    if (outcome === "no-relays") return;
+    const connection = this.#connectivity.connection(gatewayId)!;
+    route.gatewayId = gatewayId;
+    for (const other of this.#resources.routes()) {
+      if (other.gatewayId === gatewayId) other.connection = connection;
+    }
+    for (const packet of this.#pending.take(flow.resourceId)!) {
+      this.#connectivity.sendPacket(now, connection, packet);
+    }
+  }
+
+  #onFlowFailed(resourceId: string, reason: string): void {
+    this.#pending.take(resourceId);
+    const route = this.#resources.get(resourceId);
+    if (!route) return;
+    if (reason === "offline") route.status = "offline";
+    this.#events.push({ tag: "flow-failed", resourceId, reason });
+  }
+
+  #onGatewayGone(gatewayId: string, reason: string): void {
+    for (const route of this.#resources.routes()) {
+      if (route.gatewayId === gatewayId) route.detach();
+    }
+    this.#events.push({ tag: "gateway-failed", gatewayId, reason });
+  }
+
+  #onGatewayConnected(gatewayId: string): void {
+    const others = this.#recentGateways.filter((id) => id !== gatewayId);
+    this.#recentGateways = [gatewayId, ...others].slice(0, MAX_RECENT_GATEWAYS);
+    for (const route of this.#resources.routes()) {
+      if (route.gatewayId === gatewayId) route.status = "online";
+    }
+    this.#events.push({ tag: "gateway-connected", gatewayId });
+  }
+
+  /** Candidates of one turn go to the portal in one message per gateway and kind. */
+  #drain(): void {
+    const batches = new Map<string, string[]>();
+    for (let event; (event = this.#connectivity.pollEvent()) !== undefined;) {
+      switch (event.tag) {
+        case "candidate":
+        case "candidate-invalidated": {
+          const tag = event.tag === "candidate" ? "candidates" : "candidates-invalidated";
+          const key = `${tag} ${event.peerId}`;
+          let candidates = batches.get(key);
+          if (!candidates) {
+            batches.set(key, candidates = []);
+            this.#events.push({ tag, gatewayId: event.peerId, candidates });
+          }
+          candidates.push(event.candidate);
+          break;
+        }
+        case "established":
+          this.#onGatewayConnected(event.peerId);
+          break;
+        case "path-changed":
+          this.#events.push({ tag: "path-changed", gatewayId: event.peerId, path: event.path });
+          break;
+        case "failed":
+          this.#onGatewayGone(event.peerId, event.reason);
+          break;
+        default:
+          this.#events.push(event);
+      }
+    }
+  }
+
+  #isOurs(buf: Uint8Array, version: number, offset: number): boolean {
+    const ours: IpAddress | undefined = version === 4
+      ? this.#interface?.ipv4
+      : this.#interface?.ipv6;
+    return ours !== undefined && isAddressAt(ours, buf, offset);
+  }
+}
+
+/** Everything about a resource that a gateway has to agree with. */
+function accessKey(resource: ClientResource): string {
+  const { name: _name, addressDescription: _description, ...access } = resource;
+  return JSON.stringify(access);
+}
+
+function resourceStatus(route: Route): ResourceStatus {
+  const { resource } = route;
+  return {
+    id: resource.id,
+    name: resource.name,
+    type: resource.type,
+    ...resource.type === "cidr" && { address: resource.prefix.text },
+    ...resource.type === "dns" && { address: resource.pattern },
+    status: route.status,
+    ...route.gatewayId !== undefined && { gatewayId: route.gatewayId },
+  };
+}

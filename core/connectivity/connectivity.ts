@@ -1,0 +1,746 @@
+/**
+ * All connections of one process: what upstream calls snownet.
+ *
+ * Relays are shared: every relay gives server-reflexive candidates to all connections, and each
+ * connection uses one relay, chosen among the quick ones, for its relayed candidates.
+ *
+ *     datagram ─┬─ ChannelData from a relay ──► strip ──► as if it came to the relayed address
+ *               ├─ STUN ─┬─ from a relay, asked by us ──► allocation
+ *               │        └─ else by user name or transaction id ──► ICE agent
+ *               └─ WireGuard ─┬─ initiation: by the static key inside
+ *                             └─ else by receiver index ──► tunnel ──► inner packet
+ *
+ * Source addresses never decide which connection a datagram belongs to.
+ * Owns: connections, allocations, host candidates. Does not own: what inner packets may contain.
+ * @module
+ */
+
+import type { AeadBackend } from "../crypto/mod.ts";
+import { Deadlines } from "../deadlines.ts";
+import { Candidate, parseCandidate } from "../ice/mod.ts";
+import type { SocketAddress } from "../ip/address.ts";
+import { randomBelow, type RandomBytes } from "../random.ts";
+import { looksLikeStun, parseStunMessage, type StunMessage } from "../stun/mod.ts";
+import type { DatagramBatch, Transmit } from "../transmit.ts";
+import {
+  Allocation,
+  type AllocationEvent,
+  ChannelDataRef,
+  looksLikeChannelData,
+  Parse as ChannelDataParse,
+  parseChannelData,
+  RELAY_REALM,
+} from "../turn/mod.ts";
+import { earlier, type Millis } from "../units.ts";
+import {
+  peekReceiverIndex,
+  WireGuardNode,
+  type WireGuardResult,
+  type WireGuardTunnel,
+} from "../wireguard/mod.ts";
+import { byPriority, Connection, type ConnectionParameters } from "./connection.ts";
+import type { Path } from "./path.ts";
+import type { Role } from "./timing.ts";
+
+/** A relay that the portal offers; one relay may be reachable over both families. */
+export interface Relay {
+  /** The relay's id at the portal. */
+  readonly id: string;
+  /** Its STUN/TURN endpoints. */
+  readonly servers: { readonly v4?: SocketAddress; readonly v6?: SocketAddress };
+  /** TURN user name. */
+  readonly username: string;
+  /** TURN password. */
+  readonly password: string;
+}
+
+/** What the owner must know or pass on to the portal. */
+export type ConnectivityEvent =
+  | {
+    readonly tag: "candidate" | "candidate-invalidated";
+    readonly peerId: string;
+    /** The candidate as an SDP line. */
+    readonly candidate: string;
+  }
+  | { readonly tag: "established"; readonly peerId: string }
+  | { readonly tag: "path-changed"; readonly peerId: string; readonly path: PathStatus }
+  | { readonly tag: "failed"; readonly peerId: string; readonly reason: string }
+  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
+  | { readonly tag: "no-relays" };
+
+/** What became of a datagram. */
+export type DatagramOutcome = "data" | "handled" | "dropped";
+
+/** Filled by {@link Connectivity.decapsulate}; made once and reused. */
+export interface Decapsulated {
+  /** The connection that the packet came through. */
+  connection: Connection | undefined;
+  /** Bytes of plaintext, with WireGuard's padding. */
+  length: number;
+}
+
+/** A path in words, for status pages and logs. */
+export interface PathStatus {
+  /** Whether our own relay is in between. */
+  readonly kind: "direct" | "relayed";
+  /** Our address as the peer sees it, or our socket's. */
+  readonly local: string;
+  /** The peer's address as our end sees it. */
+  readonly remote: string;
+  /** Whether the peer's end goes through a relay. */
+  readonly remoteRelayed: boolean;
+  /** Our relay, when `kind` is `relayed`. */
+  readonly relay?: string;
+}
+
+/** How a connection is doing, for status pages and logs. */
+export interface ConnectionStatus {
+  /** The peer's id at the portal. */
+  readonly peerId: string;
+  /** `connecting` until the first handshake. */
+  readonly state: "connecting" | "connected" | "idle";
+  /** The nominated path. */
+  readonly path?: PathStatus;
+  /** Round-trip time of the last check on the path, in milliseconds. */
+  readonly rttMs?: number;
+  /** Milliseconds since the last handshake. */
+  readonly lastHandshakeMs?: number;
+  /** Bytes of WireGuard data messages sent. */
+  readonly txBytes: number;
+  /** Bytes of WireGuard data messages received. */
+  readonly rxBytes: number;
+}
+
+/** Datagrams dropped, by reason. */
+export interface DropCounters {
+  /** Nothing we know of. */
+  unknown: number;
+  /** ChannelData of no channel of ours. */
+  unknownChannel: number;
+  /** STUN that no agent and no allocation asked for. */
+  unexpectedStun: number;
+  /** WireGuard messages that did not open or belong to nobody. */
+  badWireGuard: number;
+}
+
+/** What a {@link Connectivity} is made of. */
+export interface ConnectivityOptions {
+  /** Which end of every connection we are. */
+  readonly role: Role;
+  /** Our WireGuard key, 32 bytes. */
+  readonly privateKey: Uint8Array;
+  /** Seals and opens. */
+  readonly aead: AeadBackend;
+  /** Source of all randomness. */
+  readonly random: RandomBytes;
+  /** Wall clock at monotonic time zero, in milliseconds since 1970: WireGuard stamps handshakes. */
+  readonly unixMillisAtZero: number;
+}
+
+/** See the head of this file. */
+export class Connectivity {
+  /** Counts of what was dropped. */
+  readonly drops: DropCounters = {
+    unknown: 0,
+    unknownChannel: 0,
+    unexpectedStun: 0,
+    badWireGuard: 0,
+  };
+
+  readonly #role: Role;
+  readonly #random: RandomBytes;
+  readonly #options: ConnectivityOptions;
+  #node: WireGuardNode;
+
+  readonly #connections = new Map<string, Connection>();
+  readonly #byPublicKey = new Map<string, Connection>();
+  readonly #byUfrag = new Map<string, Connection>();
+  readonly #byTunnel = new Map<WireGuardTunnel, Connection>();
+  readonly #allocations = new Map<string, Allocation>();
+  readonly #serverReflexive = new Map<string, { relayId: string; candidate: Candidate }>();
+  readonly #relayed = new Map<string, { relayId: string; candidate: Candidate }>();
+  readonly #hosts = new Map<string, Candidate>();
+
+  readonly #deadlines = new Deadlines<Connection | Allocation>();
+  /** Used on the packet path since the last drain: their queues and deadlines are out of date. */
+  readonly #touched = new Set<Connection>();
+  readonly #events: ConnectivityEvent[] = [];
+  readonly #transmits: Transmit[] = [];
+  readonly #channelData = new ChannelDataRef();
+  readonly #wireGuard: WireGuardResult = { code: "dropped", length: 0 };
+
+  /** A node without connections and relays. */
+  constructor(options: ConnectivityOptions) {
+    this.#options = options;
+    this.#role = options.role;
+    this.#random = options.random;
+    this.#node = this.#makeNode(options.privateKey);
+  }
+
+  /** Our WireGuard public key, 32 bytes. */
+  get publicKey(): Uint8Array {
+    return this.#node.publicKey;
+  }
+
+  /** The connection to a peer, if there is one. */
+  connection(peerId: string): Connection | undefined {
+    return this.#connections.get(peerId);
+  }
+
+  /** All connections. */
+  connections(): Iterable<Connection> {
+    return this.#connections.values();
+  }
+
+  /** Whether a relay is left for a new connection. */
+  get hasRelays(): boolean {
+    return this.#allocations.size > 0;
+  }
+
+  /**
+   * Makes sure that there is a connection with these parameters.
+   *
+   * The same parameters as before renew the connection there is; others replace it. Without a relay
+   * nothing is changed and the answer is `no-relays`, with an event of that name.
+   */
+  upsertConnection(
+    now: Millis,
+    peerId: string,
+    parameters: ConnectionParameters,
+  ): "created" | "renewed" | "replaced" | "no-relays" {
+    const allocation = this.#chooseAllocation();
+    if (!allocation) {
+      this.#events.push({ tag: "no-relays" });
+      return "no-relays";
+    }
+    const existing = this.#connections.get(peerId);
+    if (existing?.matches(parameters)) {
+      existing.renew(now);
+      this.#drainConnection(existing);
+      return "renewed";
+    }
+    if (existing) this.#remove(existing);
+    const connection = new Connection(
+      now,
+      peerId,
+      this.#role,
+      parameters,
+      this.#node,
+      this.#random,
+    );
+    this.#connections.set(peerId, connection);
+    this.#byPublicKey.set(connection.remotePublicKeyText, connection);
+    this.#byUfrag.set(parameters.localCredentials.username, connection);
+    this.#byTunnel.set(connection.tunnel, connection);
+    connection.useAllocation(now, allocation);
+    this.#offerAll(now, connection);
+    this.#drainConnection(connection);
+    return existing ? "replaced" : "created";
+  }
+
+  /** Drops a connection without telling anyone. */
+  closeConnection(peerId: string): void {
+    const connection = this.#connections.get(peerId);
+    if (connection) this.#remove(connection);
+  }
+
+  /** Takes a candidate that the peer signalled; malformed ones and unknown peers are ignored. */
+  addRemoteCandidate(now: Millis, peerId: string, sdp: string): void {
+    const connection = this.#connections.get(peerId);
+    const candidate = parseCandidate(sdp);
+    if (!connection || !candidate) return;
+    connection.addRemoteCandidate(now, candidate);
+    this.#drainConnection(connection);
+  }
+
+  /** The peer took a candidate back. */
+  removeRemoteCandidate(now: Millis, peerId: string, sdp: string): void {
+    const connection = this.#connections.get(peerId);
+    const candidate = parseCandidate(sdp);
+    if (!connection || !candidate) return;
+    connection.invalidateRemoteCandidate(now, candidate);
+    this.#drainConnection(connection);
+  }
+
+  /**
+   * The portal's news about relays: some are gone, some are there (perhaps with new credentials).
+   * All others are asked whether they still know us.
+   */
+  updateRelays(now: Millis, goneIds: Iterable<string>, present: Iterable<Relay>): void {
+    const refreshed = new Set<string>();
+    for (const id of goneIds) this.#dropAllocation(now, id);
+    for (const relay of present) {
+      refreshed.add(relay.id);
+      const { username, password, servers } = relay;
+      const credentials = { username, password, realm: RELAY_REALM };
+      const existing = this.#allocations.get(relay.id);
+      if (existing?.sameAs(servers, credentials)) continue;
+      if (existing) this.#dropAllocation(now, relay.id);
+      const allocation = new Allocation({
+        id: relay.id,
+        servers,
+        credentials,
+        random: this.#random,
+        software: "firezone-connectivity",
+      }, now);
+      this.#allocations.set(relay.id, allocation);
+      this.#drainAllocation(now, allocation);
+    }
+    for (const [id, allocation] of this.#allocations) {
+      if (refreshed.has(id)) continue;
+      allocation.refresh(now);
+      this.#drainAllocation(now, allocation);
+    }
+    this.#rehome(now);
+  }
+
+  /**
+   * Starts over on another network: all connections end, the WireGuard key is new, allocations are
+   * made again with the credentials there are. The owner binds new sockets and tells the portal the
+   * new key.
+   */
+  reset(now: Millis, privateKey: Uint8Array): void {
+    for (const connection of [...this.#connections.values()]) this.#remove(connection);
+    this.#events.length = 0;
+    this.#transmits.length = 0;
+    this.#hosts.clear();
+    this.#serverReflexive.clear();
+    this.#relayed.clear();
+    this.#node = this.#makeNode(privateKey);
+    for (const allocation of this.#allocations.values()) {
+      allocation.restart(now);
+      // What the restart invalidates belonged to connections that are gone.
+      while (allocation.pollEvent() !== undefined);
+      this.#drainAllocation(now, allocation);
+    }
+  }
+
+  /** Sends an inner packet to a peer, now or as soon as the connection stands. */
+  encapsulate(
+    now: Millis,
+    connection: Connection,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    batch: DatagramBatch,
+  ): void {
+    connection.encapsulate(now, buf, start, end, batch);
+    this.#touched.add(connection);
+  }
+
+  /** Sends one inner packet outside a burst, now or as soon as the connection stands. */
+  sendPacket(now: Millis, connection: Connection, packet: Uint8Array): void {
+    connection.sendPacket(now, packet);
+    this.#drainConnection(connection);
+  }
+
+  /**
+   * Takes a datagram from the network.
+   *
+   * @param local our address that it came to
+   * @param plain memory for the inner packet, at least as long as the datagram
+   * @param out filled when the outcome is `data`
+   */
+  decapsulate(
+    now: Millis,
+    local: SocketAddress,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    plain: Uint8Array,
+    out: Decapsulated,
+  ): DatagramOutcome {
+    if (end - start < 4) return this.#drop("unknown");
+    if (looksLikeChannelData(buf, start, end)) {
+      const allocation = this.#allocationAt(from);
+      if (allocation) return this.#fromChannel(now, allocation, buf, start, end, plain, out);
+    }
+    // WireGuard's types 1 to 3 share first bytes with STUN; the magic cookie tells them apart.
+    if (looksLikeStun(buf, start, end)) {
+      return this.#handleStun(now, local, from, buf, start, end);
+    }
+    return this.#handleWireGuard(now, from, buf, start, end, plain, out);
+  }
+
+  /** Does what is due. */
+  handleTimeout(now: Millis): void {
+    this.#settle();
+    for (let due; (due = this.#deadlines.takeDue(now)) !== undefined;) {
+      due.handleTimeout(now);
+      if (due instanceof Connection) this.#drainConnection(due);
+      else this.#drainAllocation(now, due);
+    }
+    this.#node.handleTimeout(now);
+  }
+
+  /** The earliest deadline; "now" while something is queued. */
+  pollTimeout(): Millis {
+    if (this.#events.length > 0 || this.#transmits.length > 0) return 0 as Millis;
+    this.#settle();
+    return earlier(this.#deadlines.next, this.#node.pollTimeout());
+  }
+
+  /** The next datagram of the control path. */
+  pollTransmit(): Transmit | undefined {
+    this.#settle();
+    return this.#transmits.shift();
+  }
+
+  /** The next thing the owner must know. */
+  pollEvent(): ConnectivityEvent | undefined {
+    this.#settle();
+    return this.#events.shift();
+  }
+
+  /** A snapshot of all connections. */
+  status(now: Millis): ConnectionStatus[] {
+    return Array.from(
+      this.#connections.values(),
+      (connection) => connectionStatus(now, connection),
+    );
+  }
+
+  // ---- demultiplexing
+
+  #fromChannel(
+    now: Millis,
+    allocation: Allocation,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    plain: Uint8Array,
+    out: Decapsulated,
+  ): DatagramOutcome {
+    const ref = this.#channelData;
+    if (parseChannelData(buf, start, end, ref) !== ChannelDataParse.Ok) {
+      return this.#drop("unknownChannel");
+    }
+    const peer = allocation.peerFor(ref.channel);
+    const relayed = peer && allocation.relayedAddress(peer.family);
+    if (!peer || !relayed) return this.#drop("unknownChannel");
+    allocation.noteChannelData(now, "received");
+    const [from, to] = [ref.start, ref.end];
+    if (looksLikeStun(buf, from, to)) return this.#handleStun(now, relayed, peer, buf, from, to);
+    return this.#handleWireGuard(now, peer, buf, from, to, plain, out);
+  }
+
+  #handleStun(
+    now: Millis,
+    local: SocketAddress,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+  ): DatagramOutcome {
+    const message = parseStunMessage(buf, start, end);
+    if (!message) return this.#drop("unexpectedStun");
+    const allocation = this.#allocationAt(from);
+    if (allocation?.handleInput(now, local, from, message)) {
+      this.#drainAllocation(now, allocation);
+      return "handled";
+    }
+    const connection = this.#connectionOf(message);
+    if (!connection?.handleStun(now, local, from, message)) return this.#drop("unexpectedStun");
+    this.#drainConnection(connection);
+    return "handled";
+  }
+
+  /** Requests name our user fragment, responses a transaction of ours. */
+  #connectionOf(message: StunMessage): Connection | undefined {
+    if (message.class === "request") {
+      return this.#byUfrag.get(message.username?.split(":", 1)[0] ?? "");
+    }
+    for (const connection of this.#connections.values()) {
+      if (connection.agent.owns(message.transactionId)) return connection;
+    }
+    return undefined;
+  }
+
+  #handleWireGuard(
+    now: Millis,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    plain: Uint8Array,
+    out: Decapsulated,
+  ): DatagramOutcome {
+    const connection = this.#receiverOf(now, from, buf, start, end);
+    if (!connection) return this.#drop("badWireGuard");
+    const result = this.#wireGuard;
+    connection.handleWireGuard(now, buf, start, end, plain, 0, result);
+    this.#touched.add(connection);
+    if (result.code === "dropped") return this.#drop("badWireGuard");
+    if (result.code !== "data") return "handled";
+    out.connection = connection;
+    out.length = result.length;
+    return "data";
+  }
+
+  #receiverOf(
+    now: Millis,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+  ): Connection | undefined {
+    const index = peekReceiverIndex(buf, start, end);
+    if (index !== undefined) {
+      const tunnel = this.#node.tunnelForIndex(index);
+      return tunnel && this.#byTunnel.get(tunnel);
+    }
+    const initiation = this.#node.identifyInitiation(now, from, buf, start, end);
+    if (initiation.tag === "peer") return this.#byPublicKey.get(initiation.publicKey);
+    if (initiation.tag === "cookie-reply") {
+      this.#transmits.push({ source: undefined, destination: from, payload: initiation.datagram });
+    }
+    return undefined;
+  }
+
+  #drop(reason: keyof DropCounters): "dropped" {
+    this.drops[reason]++;
+    return "dropped";
+  }
+
+  // ---- relays
+
+  #allocationAt(from: SocketAddress): Allocation | undefined {
+    for (const allocation of this.#allocations.values()) {
+      if (allocation.matches(from)) return allocation;
+    }
+    return undefined;
+  }
+
+  /**
+   * One of the quick relays: with two of them, those within 1.5 times the best round trip, else
+   * those that are no outliers. Relays not measured yet count only when none is.
+   */
+  #chooseAllocation(): Allocation | undefined {
+    const all = [...this.#allocations.values()];
+    const measured = all.filter((allocation) => allocation.rttMs !== undefined);
+    const quick = quickest(measured);
+    const among = quick.length > 0 ? quick : all;
+    return among.length === 0 ? undefined : among[randomBelow(this.#random, among.length)];
+  }
+
+  #drainAllocation(now: Millis, allocation: Allocation): void {
+    for (let event; (event = allocation.pollEvent()) !== undefined;) {
+      this.#onAllocation(now, allocation, event);
+    }
+    this.#pullTransmits(allocation);
+  }
+
+  #pullTransmits(allocation: Allocation): void {
+    for (let transmit; (transmit = allocation.pollTransmit()) !== undefined;) {
+      this.#transmits.push(transmit);
+    }
+    if (this.#allocations.get(allocation.id) === allocation) {
+      this.#deadlines.set(allocation, allocation.pollTimeout());
+    }
+  }
+
+  #onAllocation(now: Millis, allocation: Allocation, event: AllocationEvent): void {
+    switch (event.tag) {
+      case "host-address":
+        return this.#addHost(now, event.address);
+      case "candidate-added":
+        return event.candidate.kind === "relay"
+          ? this.#addRelayed(now, allocation, event.candidate)
+          : this.#addServerReflexive(now, allocation, event.candidate);
+      case "candidate-removed":
+        return this.#removeCandidate(now, allocation, event.candidate);
+      case "failed":
+        this.#events.push({ tag: "relay-failed", relayId: allocation.id, reason: event.reason });
+        this.#dropAllocation(now, allocation.id);
+        this.#rehome(now);
+        if (this.#allocations.size === 0) this.#events.push({ tag: "no-relays" });
+    }
+  }
+
+  #addHost(now: Millis, address: SocketAddress): void {
+    if (this.#hosts.has(address.key)) return;
+    const candidate = Candidate.host(address);
+    this.#hosts.set(address.key, candidate);
+    this.#offer(now, candidate);
+  }
+
+  /** One per relay and family: behind a symmetric NAT every binding would add another. */
+  #addServerReflexive(now: Millis, allocation: Allocation, candidate: Candidate): void {
+    const relayId = allocation.id;
+    this.#serverReflexive.set(`${relayId} ${candidate.address.family}`, { relayId, candidate });
+    this.#offer(now, candidate);
+  }
+
+  #addRelayed(now: Millis, allocation: Allocation, candidate: Candidate): void {
+    this.#relayed.set(candidate.address.key, { relayId: allocation.id, candidate });
+    for (const connection of this.#connections.values()) {
+      if (connection.allocation !== allocation) continue;
+      connection.addLocalCandidate(now, candidate, allocation);
+      this.#drainConnection(connection);
+    }
+  }
+
+  /** Only relayed candidates die with their allocation: the others may still work. */
+  #removeCandidate(now: Millis, allocation: Allocation, candidate: Candidate): void {
+    if (candidate.kind !== "relay") {
+      this.#serverReflexive.delete(`${allocation.id} ${candidate.address.family}`);
+      return;
+    }
+    this.#relayed.delete(candidate.address.key);
+    for (const connection of this.#connections.values()) {
+      connection.invalidateLocalCandidate(now, candidate);
+      this.#drainConnection(connection);
+    }
+  }
+
+  #offer(now: Millis, candidate: Candidate): void {
+    for (const connection of this.#connections.values()) {
+      connection.addLocalCandidate(now, candidate);
+      this.#drainConnection(connection);
+    }
+  }
+
+  /** Gives a connection every candidate there is, the best first. */
+  #offerAll(now: Millis, connection: Connection): void {
+    const candidates = [...this.#hosts.values()];
+    for (const { candidate } of this.#serverReflexive.values()) candidates.push(candidate);
+    for (const { relayId, candidate } of this.#relayed.values()) {
+      if (relayId === connection.allocation?.id) candidates.push(candidate);
+    }
+    for (const candidate of byPriority(candidates)) {
+      const relay = candidate.kind === "relay" ? connection.allocation : undefined;
+      connection.addLocalCandidate(now, candidate, relay);
+    }
+  }
+
+  #dropAllocation(now: Millis, id: string): void {
+    const allocation = this.#allocations.get(id);
+    if (!allocation) return;
+    this.#allocations.delete(id);
+    this.#deadlines.delete(allocation);
+    for (const entries of [this.#serverReflexive, this.#relayed]) {
+      for (const [key, { relayId }] of entries) if (relayId === id) entries.delete(key);
+    }
+    for (const connection of this.#connections.values()) {
+      if (connection.allocation !== allocation) continue;
+      for (const family of [4, 6] as const) {
+        const address = allocation.relayedAddress(family);
+        if (address) connection.invalidateLocalCandidate(now, Candidate.relayed(address));
+      }
+      connection.useAllocation(now, undefined);
+      this.#drainConnection(connection);
+    }
+  }
+
+  /** Moves every connection whose relay is gone to another one, if there is one. */
+  #rehome(now: Millis): void {
+    for (const connection of this.#connections.values()) {
+      if (connection.allocation !== undefined) continue;
+      const allocation = this.#chooseAllocation();
+      if (!allocation) return;
+      connection.useAllocation(now, allocation);
+      this.#offerAll(now, connection);
+      this.#drainConnection(connection);
+    }
+  }
+
+  // ---- connections
+
+  #makeNode(privateKey: Uint8Array): WireGuardNode {
+    const { aead, random, unixMillisAtZero } = this.#options;
+    return new WireGuardNode({ privateKey, aead, random, unixMillisAtZero });
+  }
+
+  #remove(connection: Connection): void {
+    const { peerId, remotePublicKeyText } = connection;
+    this.#connections.delete(peerId);
+    if (this.#byPublicKey.get(remotePublicKeyText) === connection) {
+      this.#byPublicKey.delete(remotePublicKeyText);
+    }
+    const ufrag = connection.parameters.localCredentials.username;
+    if (this.#byUfrag.get(ufrag) === connection) this.#byUfrag.delete(ufrag);
+    this.#byTunnel.delete(connection.tunnel);
+    this.#deadlines.delete(connection);
+    this.#touched.delete(connection);
+    connection.dispose();
+  }
+
+  /** Brings queues and deadlines of what the packet path used up to date. */
+  #settle(): void {
+    if (this.#touched.size === 0) return;
+    for (const connection of this.#touched) this.#drainConnection(connection);
+    this.#touched.clear();
+  }
+
+  #drainConnection(connection: Connection): void {
+    for (let transmit; (transmit = connection.pollTransmit()) !== undefined;) {
+      this.#transmits.push(transmit);
+    }
+    const { peerId } = connection;
+    for (let event; (event = connection.pollEvent()) !== undefined;) {
+      switch (event.tag) {
+        case "candidate":
+        case "candidate-invalidated":
+          this.#events.push({ tag: event.tag, peerId, candidate: event.candidate.toSdp() });
+          break;
+        case "failed":
+          this.#remove(connection);
+          this.#events.push({ tag: "failed", peerId, reason: event.reason });
+          break;
+        case "path-changed":
+          if (connection.path) {
+            this.#events.push({ tag: event.tag, peerId, path: pathStatus(connection.path) });
+          }
+          break;
+        case "established":
+          this.#events.push({ tag: event.tag, peerId });
+      }
+    }
+    if (connection.allocation) this.#pullTransmits(connection.allocation);
+    if (this.#connections.get(peerId) === connection) {
+      this.#deadlines.set(connection, connection.pollTimeout());
+    }
+  }
+}
+
+/** The measured relays worth using; see {@link Connectivity} on relay choice. */
+function quickest(measured: Allocation[]): Allocation[] {
+  if (measured.length === 0) return [];
+  const rtts = measured.map((allocation) => allocation.rttMs!);
+  const limit = rtts.length <= 2
+    ? 1.5 * Math.min(...rtts)
+    : median(rtts) + 3 * Math.max(2, median(rtts.map((rtt) => Math.abs(rtt - median(rtts)))));
+  return measured.filter((allocation) => allocation.rttMs! <= limit);
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function connectionStatus(now: Millis, connection: Connection): ConnectionStatus {
+  const { path, tunnel, peerId } = connection;
+  const rttMs = connection.agent.nominated?.rttMs;
+  return {
+    peerId,
+    state: !connection.isEstablished ? "connecting" : connection.isIdle ? "idle" : "connected",
+    ...path && { path: pathStatus(path) },
+    ...rttMs !== undefined && { rttMs },
+    ...tunnel.lastHandshakeAt !== undefined && { lastHandshakeMs: now - tunnel.lastHandshakeAt },
+    txBytes: tunnel.txBytes,
+    rxBytes: tunnel.rxBytes,
+  };
+}
+
+function pathStatus(path: Path): PathStatus {
+  const relay = path.kind === "relayed" ? path.allocation.activeServer : undefined;
+  return {
+    kind: path.kind,
+    local: path.local.key,
+    remote: path.remote.key,
+    remoteRelayed: path.remoteKind === "relay",
+    ...relay && { relay: relay.key },
+  };
+}

@@ -1,0 +1,5 @@
+/**
+ * Control packets inside the tunnel.
+ * @module
+ */
+export * from "./control_packet.ts";

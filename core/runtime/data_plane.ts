@@ -1,0 +1,290 @@
+/**
+ * The loop of a data-plane worker: blocks in epoll, turns what is readable into inputs of a state
+ * machine, and its outputs into system calls.
+ *
+ *     ┌► epoll_wait, until the machine's deadline
+ *     │    control ──► commands from the main thread
+ *     │    TUN     ──► cut into packets ──► handleTunPacket ──► send batch ──► one sendmsg per burst
+ *     │    UDP     ──► split by segment ──► handleDatagram ──► coalescer ──► one write per flow
+ *     │    what is due ──► handleTimeout
+ *     └─── transmits, packets of the machine's own, then whatever the owner does after a turn
+ *
+ * A busy descriptor gets a few reads per turn and then lets the others have theirs.
+ * Owns: sockets, buffers, `now`. Does not own: the TUN descriptor, which the main thread opened.
+ * @module
+ */
+
+import { Coalescer, type Family, Segmenter, type SocketAddress } from "../ip/mod.ts";
+import {
+  Epoll,
+  Errno,
+  type Fd,
+  OsError,
+  TUN_READ_SIZE,
+  type TunDevice,
+  TunWrite,
+  UdpSocket,
+} from "../os/linux/mod.ts";
+import type { DatagramBatch, InboundPackets, Transmit } from "../transmit.ts";
+import type { Millis } from "../units.ts";
+import { monotonicNow } from "./clock.ts";
+import { type DatagramSink, SendBatch, SinkResult } from "./send_batch.ts";
+
+/** What a data plane drives; see the sans-IO contract in `docs/ARCHITECTURE.md`. */
+export interface DataPlaneState {
+  /** Takes the packet `buf[start, end)` from TUN; datagrams go into `batch`. */
+  handleTunPacket(
+    now: Millis,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    batch: DatagramBatch,
+  ): void;
+  /** Takes the datagram `buf[start, end)`; what is inside for this host goes to `packets`. */
+  handleDatagram(
+    now: Millis,
+    local: SocketAddress,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    packets: InboundPackets,
+  ): void;
+  /** Does what is due. */
+  handleTimeout(now: Millis): void;
+  /** The earliest deadline. */
+  pollTimeout(): Millis;
+  /** The next datagram of the control path. */
+  pollTransmit(): Transmit | undefined;
+  /** The next packet of the machine's own making for TUN. */
+  pollPacket(): Uint8Array | undefined;
+}
+
+/** The mark on our own datagrams, by which the routing rule keeps them out of the tunnel. */
+export const FIREZONE_MARK = 0xfd002021;
+
+/** The port that is tried first, so that it can be forwarded: 49152 + 3473. */
+export const PREFERRED_PORT = 52_625;
+
+/** What a {@link DataPlane} is made of. */
+export interface DataPlaneOptions {
+  /** The machine. */
+  readonly state: DataPlaneState;
+  /** The device. */
+  readonly tun: TunDevice;
+  /** Readable when {@link onControl} has something to do. */
+  readonly controlFd: Fd;
+  /** Takes commands of the main thread. */
+  readonly onControl: (now: Millis) => void;
+  /** Called after every turn, to pass the machine's events on. */
+  readonly onTurn: (now: Millis) => void;
+}
+
+const TOKEN = { control: 0, tun: 1, udp4: 2, udp6: 3 } as const;
+
+/** Reads of one descriptor per turn. */
+const READS_PER_TURN = 8;
+const RECEIVE_BUFFER = 16 << 20;
+const SEND_BUFFER = 2 << 20;
+/** The largest packet that a read can be cut into, or be when it is not cut. */
+const PACKET_BUFFER = 65_536;
+/** While a socket is full, it is tried again so often, whether or not epoll says that it is not. */
+const RETRY_MS = 1;
+
+/** See the head of this file. */
+export class DataPlane implements DatagramSink, InboundPackets {
+  readonly #options: DataPlaneOptions;
+  readonly #epoll = new Epoll();
+  readonly #batch: SendBatch;
+  readonly #segmenter = new Segmenter();
+  readonly #coalescer: Coalescer;
+  readonly #tunWriter: { write(buf: Uint8Array, start: number, length: number): void };
+  readonly #read = new Uint8Array(TUN_READ_SIZE);
+  readonly #packet = new Uint8Array(PACKET_BUFFER);
+  /** Bytes of the last send that need not be offered again. */
+  accepted = 0;
+  #udp4: UdpSocket | undefined;
+  #udp6: UdpSocket | undefined;
+  #running = false;
+  #lostWrites = 0;
+
+  /** Opens the sockets. @throws OsError when no family can be bound */
+  constructor(options: DataPlaneOptions) {
+    this.#options = options;
+    this.#batch = new SendBatch(this);
+    this.#coalescer = new Coalescer({ udp: options.tun.udpSegmentation });
+    this.#tunWriter = {
+      write: (buf, start, length) => {
+        if (options.tun.write(buf, start, length) !== TunWrite.Written) this.#lostWrites++;
+      },
+    };
+    this.#epoll.add(options.controlFd, TOKEN.control, { readable: true });
+    this.#epoll.add(options.tun.fd, TOKEN.tun, { readable: true });
+    this.#openSockets(PREFERRED_PORT);
+  }
+
+  /** The UDP ports in use, for logs. */
+  get ports(): { readonly v4?: number; readonly v6?: number } {
+    return {
+      ...this.#udp4 && { v4: this.#udp4.localPort },
+      ...this.#udp6 && { v6: this.#udp6.localPort },
+    };
+  }
+
+  /** Binds other ports: relays know an allocation by its client's address. */
+  rebind(): void {
+    this.#closeSockets();
+    this.#openSockets(0);
+  }
+
+  /** Runs until {@link stop}, blocking this thread. */
+  run(): void {
+    const { state } = this.#options;
+    this.#running = true;
+    while (this.#running) {
+      const events = this.#epoll.wait(this.#waitMs());
+      const now = monotonicNow();
+      for (let i = 0; i < events; i++) this.#onReadable(now, this.#epoll.token(i));
+      if (state.pollTimeout() <= now) state.handleTimeout(now);
+      this.#settle(now);
+    }
+    this.#closeSockets();
+    this.#epoll.close();
+  }
+
+  /** Ends {@link run} after the present turn. */
+  stop(): void {
+    this.#running = false;
+  }
+
+  /** Takes a packet that came out of the tunnel. */
+  push(buf: Uint8Array, start: number, end: number): void {
+    if (this.#coalescer.push(buf, start, end)) return;
+    this.#coalescer.flush(this.#tunWriter);
+    this.#coalescer.push(buf, start, end);
+  }
+
+  /** Sends a batch; see {@link DatagramSink}. */
+  send(
+    source: SocketAddress | undefined,
+    destination: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    length: number,
+    segmentSize: number,
+    ecn: number,
+  ): SinkResult {
+    const socket = destination.family === 4 ? this.#udp4 : this.#udp6;
+    // Without a socket of that family the peer is as good as unreachable: ICE finds out.
+    if (!socket) return SinkResult.Refused;
+    const result = socket.send(source, destination, buf, start, length, segmentSize, ecn);
+    this.accepted = socket.accepted;
+    return result;
+  }
+
+  #waitMs(): number {
+    const wait = Math.max(0, this.#options.state.pollTimeout() - monotonicNow());
+    return this.#batch.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+  }
+
+  #onReadable(now: Millis, token: number): void {
+    switch (token) {
+      case TOKEN.control:
+        return this.#options.onControl(now);
+      case TOKEN.tun:
+        return this.#readTun(now);
+      case TOKEN.udp4:
+        return this.#receive(now, this.#udp4);
+      case TOKEN.udp6:
+        return this.#receive(now, this.#udp6);
+    }
+  }
+
+  #readTun(now: Millis): void {
+    const { state, tun } = this.#options;
+    const packet = this.#packet;
+    for (let i = 0; i < READS_PER_TURN; i++) {
+      const length = tun.read(this.#read);
+      if (length <= 0) break;
+      if (this.#segmenter.begin(this.#read, 0, length) === 0) continue;
+      for (let n; (n = this.#segmenter.next(packet, 0)) > 0;) {
+        state.handleTunPacket(now, packet, 0, n, this.#batch);
+      }
+    }
+  }
+
+  #receive(now: Millis, socket: UdpSocket | undefined): void {
+    if (!socket) return;
+    const { state } = this.#options;
+    const buf = socket.buffer;
+    for (let i = 0; i < READS_PER_TURN; i++) {
+      const messages = socket.receive();
+      if (messages <= 0) break;
+      for (let m = 0; m < messages; m++) {
+        const end = socket.start(m) + socket.length(m);
+        const step = socket.segmentSize(m);
+        const local = socket.local(m);
+        const from = socket.from(m);
+        for (let at = socket.start(m); at < end; at += step) {
+          state.handleDatagram(now, local, from, buf, at, Math.min(at + step, end), this);
+        }
+      }
+    }
+    this.#coalescer.flush(this.#tunWriter);
+  }
+
+  /** Puts out everything that the turn has produced. */
+  #settle(now: Millis): void {
+    const { state, onTurn } = this.#options;
+    onTurn(now);
+    for (let transmit; (transmit = state.pollTransmit()) !== undefined;) {
+      this.#batch.transmit(transmit);
+    }
+    for (let packet; (packet = state.pollPacket()) !== undefined;) {
+      this.push(packet, 0, packet.length);
+    }
+    if (!this.#coalescer.isEmpty) this.#coalescer.flush(this.#tunWriter);
+    this.#batch.flush();
+  }
+
+  #openSockets(port: number): void {
+    let failure: unknown;
+    for (const family of [4, 6] as const) {
+      try {
+        const socket = openSocket(family, port);
+        if (family === 4) this.#udp4 = socket;
+        else this.#udp6 = socket;
+        this.#epoll.add(socket.fd, family === 4 ? TOKEN.udp4 : TOKEN.udp6, { readable: true });
+      } catch (error) {
+        // A host without one family still has the other.
+        failure = error;
+      }
+    }
+    if (!this.#udp4 && !this.#udp6) throw failure;
+  }
+
+  #closeSockets(): void {
+    for (const socket of [this.#udp4, this.#udp6]) {
+      if (!socket) continue;
+      this.#epoll.remove(socket.fd);
+      socket.close();
+    }
+    this.#udp4 = this.#udp6 = undefined;
+  }
+}
+
+/** Opens the port, or any other when it is taken. */
+function openSocket(family: Family, port: number): UdpSocket {
+  const options = {
+    family,
+    mark: FIREZONE_MARK,
+    receiveBuffer: RECEIVE_BUFFER,
+    sendBuffer: SEND_BUFFER,
+  };
+  try {
+    return UdpSocket.open({ ...options, port });
+  } catch (error) {
+    if (!(error instanceof OsError) || error.errno !== Errno.EADDRINUSE || port === 0) throw error;
+    return UdpSocket.open({ ...options, port: 0 });
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What a program's main thread and its data-plane worker tell each other.
+ *
+ * Everything is plain data: objects with methods do not survive the way between threads. Messages of
+ * the portal therefore go to the worker as they came and are parsed there.
+ * @module
+ */
+
+import type { OutgoingMessage } from "../portal/mod.ts";
+
+/** What the worker is started with. */
+export interface DataPlaneStart {
+  /** Name of the TUN device. */
+  readonly interfaceName: string;
+  /** AEAD to use; undefined picks the fastest. */
+  readonly crypto: string | undefined;
+  /** Log filter of the main thread. */
+  readonly logFilter: string;
+  /** Log format of the main thread. */
+  readonly logFormat: "human" | "json";
+}
+
+/** Main thread to worker. */
+export type DataPlaneCommand =
+  | { readonly tag: "portal-message"; readonly event: string; readonly payload: unknown }
+  /** The network changed: new sockets, a new key. */
+  | { readonly tag: "reset" }
+  | { readonly tag: "status"; readonly id: number }
+  | { readonly tag: "stop" };
+
+/** Worker to main thread. */
+export type DataPlaneNotice =
+  | { readonly tag: "ready"; readonly interfaceName: string; readonly publicKey: string }
+  /** The start failed for a reason that the operator can mend. */
+  | { readonly tag: "refused"; readonly reason: string }
+  /** A message for the portal. */
+  | { readonly tag: "send"; readonly message: OutgoingMessage }
+  /** The tunnel addresses that the portal gave. */
+  | { readonly tag: "interface"; readonly ipv4: string; readonly ipv6: string }
+  /** The prefixes that belong into the tunnel. */
+  | { readonly tag: "routes"; readonly routes: readonly string[] }
+  /** After a reset: the portal has to be told the new key. */
+  | { readonly tag: "public-key"; readonly publicKey: string }
+  /** No relay is left; the portal has to name some. */
+  | { readonly tag: "no-relays" }
+  | { readonly tag: "status"; readonly id: number; readonly status: unknown }
+  | { readonly tag: "stopped" };

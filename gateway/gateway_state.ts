@@ -1,0 +1,442 @@
+/**
+ * The gateway without its sockets: clients, what each may reach, and the connections to them.
+ *
+ *     packet from a client ──► sent from its own address ──► to a resource it may reach ──► TUN
+ *     packet from TUN ──► to a client's address ──► from a resource it may reach ──► seal
+ *
+ * What is denied is answered with "administratively prohibited" inside the tunnel, so that a user
+ * sees a refusal and not a timeout.
+ * Owns: peers and their authorisations. Does not own: paths and keys (see `core/connectivity`),
+ * forwarding and masquerading, which the operating system does.
+ * @module
+ */
+
+import {
+  type Connection,
+  type ConnectionStatus,
+  Connectivity,
+  type ConnectivityOptions,
+  type Decapsulated,
+  type PathStatus,
+} from "@firezone/core/connectivity";
+import {
+  ControlEvent,
+  controlEvent,
+  goodbyePacket,
+  looksLikeControlPacket,
+} from "@firezone/core/control";
+import {
+  icmpProhibited,
+  type IpAddress,
+  isAddressAt,
+  isIcmpError,
+  isMulticast,
+  PacketRef,
+  Parse,
+  parsePacket,
+  Prefix,
+  PrefixTable,
+  type SocketAddress,
+} from "@firezone/core/ip";
+import type { AuthorizeFlow, GatewayInit, GatewayMessage } from "@firezone/core/portal";
+import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
+import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
+import { AccessTable, type TunnelAddresses } from "./access_table.ts";
+
+/** What the owner passes on to the portal or does to the machine. */
+export type GatewayEvent =
+  | { readonly tag: "flow-authorized"; readonly ref: string }
+  | {
+    readonly tag: "candidates" | "candidates-invalidated";
+    readonly clientId: string;
+    readonly candidates: readonly string[];
+  }
+  | { readonly tag: "interface-changed"; readonly interface: TunnelAddresses }
+  | { readonly tag: "no-relays" }
+  | { readonly tag: "client-connected"; readonly clientId: string }
+  | { readonly tag: "path-changed"; readonly clientId: string; readonly path: PathStatus }
+  | { readonly tag: "client-gone"; readonly clientId: string; readonly reason: string }
+  | { readonly tag: "access-revoked"; readonly clientId: string; readonly resourceId: string }
+  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string };
+
+/** A client, for status pages. */
+export interface PeerStatus {
+  /** The portal's id. */
+  readonly clientId: string;
+  /** Its tunnel addresses. */
+  readonly ipv4: string;
+  /** See {@link ipv4}. */
+  readonly ipv6: string;
+  /** Ids of the resources it may reach. */
+  readonly resources: readonly string[];
+}
+
+/** A snapshot of the gateway. */
+export interface GatewayStatus {
+  /** Tunnel addresses, once the portal gave them. */
+  readonly ipv4?: string;
+  /** See {@link ipv4}. */
+  readonly ipv6?: string;
+  /** Clients with authorisations. */
+  readonly peers: readonly PeerStatus[];
+  /** Connections to clients. */
+  readonly connections: readonly ConnectionStatus[];
+  /** Packets that were dropped, by reason. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** Expiry is looked at so often. */
+const EXPIRY_INTERVAL_MS = 1_000;
+
+interface Peer extends TunnelAddresses {
+  readonly clientId: string;
+  readonly access: AccessTable;
+  connection: Connection | undefined;
+}
+
+/** See the head of this file. */
+export class GatewayState {
+  readonly #connectivity: Connectivity;
+  readonly #unixMillisAtZero: number;
+  readonly #peers = new Map<string, Peer>();
+  /** Peers by their place in {@link #byAddress}. */
+  #slots: Peer[] = [];
+  #byAddress = new PrefixTable();
+  readonly #events: GatewayEvent[] = [];
+  readonly #packet = new PacketRef();
+  readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
+  readonly #plain = new Uint8Array(65_536);
+  readonly #drops = {
+    malformed: 0,
+    notClientAddress: 0,
+    denied: 0,
+    deniedInbound: 0,
+    noPeer: 0,
+  };
+  #interface: TunnelAddresses | undefined;
+  #nextExpiryCheck: Millis = NEVER;
+
+  /** A gateway without clients. */
+  constructor(options: Omit<ConnectivityOptions, "role">) {
+    this.#connectivity = new Connectivity({ ...options, role: "gateway" });
+    this.#unixMillisAtZero = options.unixMillisAtZero;
+  }
+
+  /** Our WireGuard public key, 32 bytes. */
+  get publicKey(): Uint8Array {
+    return this.#connectivity.publicKey;
+  }
+
+  // ---- the portal
+
+  /** Takes a message of the portal. */
+  handlePortalMessage(now: Millis, message: GatewayMessage): void {
+    switch (message.tag) {
+      case "init":
+        this.#onInit(now, message);
+        break;
+      case "authorize-flow":
+        this.#onAuthorizeFlow(now, message);
+        break;
+      case "reject-access":
+        this.#revoke(now, message.clientId, message.resourceId);
+        break;
+      case "expiry-updated":
+        this.#peers.get(message.clientId)?.access.setExpiry(message.resourceId, message.expiresAt);
+        break;
+      case "resource-updated":
+        for (const peer of this.#peers.values()) peer.access.update(message.resource);
+        break;
+      case "relays-presence":
+        this.#connectivity.updateRelays(now, message.disconnectedIds, message.connected);
+        break;
+      case "ice-candidates":
+        for (const sdp of message.candidates) {
+          this.#connectivity.addRemoteCandidate(now, message.peerId, sdp);
+        }
+        break;
+      case "invalidate-ice-candidates":
+        for (const sdp of message.candidates) {
+          this.#connectivity.removeRemoteCandidate(now, message.peerId, sdp);
+        }
+        break;
+    }
+    this.#drain();
+  }
+
+  /** Starts over on another network, with another key; authorisations stay. */
+  reset(now: Millis, privateKey: Uint8Array): void {
+    this.#connectivity.reset(now, privateKey);
+    for (const peer of this.#peers.values()) peer.connection = undefined;
+    this.#events.length = 0;
+    this.#drain();
+  }
+
+  /** Tells every client that this gateway is going away. */
+  shutDown(now: Millis): void {
+    for (const peer of this.#peers.values()) this.#sayGoodbye(now, peer);
+  }
+
+  // ---- packets
+
+  /** Takes a packet that the operating system routed into the tunnel: the answer of a resource. */
+  handleTunPacket(
+    now: Millis,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    batch: DatagramBatch,
+  ): void {
+    const packet = this.#packet;
+    if (parsePacket(buf, start, end, packet) !== Parse.Ok) {
+      this.#drops.malformed++;
+      return;
+    }
+    if (isMulticast(buf, packet)) return;
+    const slot = this.#byAddress.lookup(packet.version, buf, packet.destinationOffset);
+    const peer = slot < 0 ? undefined : this.#slots[slot]!;
+    if (peer?.connection === undefined) {
+      this.#drops.noPeer++;
+      return;
+    }
+    // Errors come from routers on the way, whose addresses no resource contains.
+    const allowed = isIcmpError(packet) || this.#isOwn(buf, packet.version, packet.sourceOffset) ||
+      peer.access.admitsInbound(buf, packet);
+    if (!allowed) {
+      this.#drops.deniedInbound++;
+      return;
+    }
+    this.#connectivity.encapsulate(now, peer.connection, buf, start, packet.end, batch);
+  }
+
+  /** Takes a datagram from the network; what it carries for a resource goes to `sink`. */
+  handleDatagram(
+    now: Millis,
+    local: SocketAddress,
+    from: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+    sink: InboundPackets,
+  ): void {
+    const out = this.#decapsulated;
+    const plain = this.#plain;
+    if (this.#connectivity.decapsulate(now, local, from, buf, start, end, plain, out) !== "data") {
+      return;
+    }
+    const connection = out.connection!;
+    const peer = this.#peers.get(connection.peerId);
+    if (looksLikeControlPacket(plain, 0, out.length)) {
+      if (controlEvent(plain, 0) === ControlEvent.Goodbye) this.#onGoodbye(connection.peerId);
+      return;
+    }
+    const packet = this.#packet;
+    if (parsePacket(plain, 0, out.length, packet) !== Parse.Ok) {
+      this.#drops.malformed++;
+    } else if (!peer || !isAddressAt(addressOf(peer, packet), plain, packet.sourceOffset)) {
+      this.#drops.notClientAddress++;
+    } else if (
+      peer.access.admitsOutbound(plain, packet) ||
+      this.#isOwn(plain, packet.version, packet.destinationOffset)
+    ) {
+      sink.push(plain, 0, packet.end);
+    } else {
+      this.#drops.denied++;
+      const reply = icmpProhibited(plain, packet);
+      if (reply) this.#connectivity.sendPacket(now, connection, reply);
+    }
+  }
+
+  // ---- time and outputs
+
+  /** Does what is due. */
+  handleTimeout(now: Millis): void {
+    this.#connectivity.handleTimeout(now);
+    if (now >= this.#nextExpiryCheck) this.#expire(now);
+    this.#drain();
+  }
+
+  /** The earliest deadline; "now" while something is queued. */
+  pollTimeout(): Millis {
+    if (this.#events.length > 0) return 0 as Millis;
+    return earlier(this.#connectivity.pollTimeout(), this.#nextExpiryCheck);
+  }
+
+  /** The next datagram of the control path. */
+  pollTransmit(): Transmit | undefined {
+    return this.#connectivity.pollTransmit();
+  }
+
+  /** The gateway makes no packets for its own TUN device. */
+  pollPacket(): undefined {
+    return undefined;
+  }
+
+  /** The next thing the owner must do. */
+  pollEvent(): GatewayEvent | undefined {
+    this.#drain();
+    return this.#events.shift();
+  }
+
+  /** A snapshot of everything. */
+  status(now: Millis): GatewayStatus {
+    return {
+      ...this.#interface && {
+        ipv4: this.#interface.ipv4.text,
+        ipv6: this.#interface.ipv6.text,
+      },
+      peers: Array.from(this.#peers.values(), (peer) => ({
+        clientId: peer.clientId,
+        ipv4: peer.ipv4.text,
+        ipv6: peer.ipv6.text,
+        resources: [...peer.access.resourceIds()],
+      })),
+      connections: this.#connectivity.status(now),
+      drops: { ...this.#drops, ...this.#connectivity.drops },
+    };
+  }
+
+  // ---- inside
+
+  /** Where the portal lists authorisations, what it does not list is withdrawn. */
+  #onInit(now: Millis, init: GatewayInit): void {
+    this.#interface = init.interface;
+    this.#events.push({ tag: "interface-changed", interface: init.interface });
+    this.#connectivity.updateRelays(now, [], init.relays);
+    if (!init.authorizations) return;
+    const listed = new Map(
+      init.authorizations.map((one) => [`${one.clientId} ${one.resourceId}`, one.expiresAt]),
+    );
+    for (const peer of [...this.#peers.values()]) {
+      for (const resourceId of [...peer.access.resourceIds()]) {
+        const key = `${peer.clientId} ${resourceId}`;
+        if (listed.has(key)) peer.access.setExpiry(resourceId, listed.get(key));
+        else this.#revoke(now, peer.clientId, resourceId);
+      }
+    }
+  }
+
+  /** No answer where no connection could be made: the portal then tries someone else. */
+  #onAuthorizeFlow(now: Millis, flow: AuthorizeFlow): void {
+    const { client } = flow;
+    const outcome = this.#connectivity.upsertConnection(now, client.id, {
+      remotePublicKey: client.publicKey,
+      presharedKey: client.presharedKey,
+      localCredentials: flow.gatewayIce,
+      remoteCredentials: flow.clientIce,
+    });
+    if (outcome === "no-relays") return;
+    let peer = this.#peers.get(client.id);
+    if (!peer || !peer.ipv4.equals(client.ipv4) || !peer.ipv6.equals(client.ipv6)) {
+      const access = peer?.access ?? new AccessTable();
+      peer = {
+        clientId: client.id,
+        ipv4: client.ipv4,
+        ipv6: client.ipv6,
+        access,
+        connection: undefined,
+      };
+      this.#peers.set(client.id, peer);
+      this.#indexAddresses();
+    }
+    peer.connection = this.#connectivity.connection(client.id);
+    peer.access.allow(flow.resource, flow.expiresAt);
+    if (this.#nextExpiryCheck === NEVER) this.#nextExpiryCheck = after(now, EXPIRY_INTERVAL_MS);
+    this.#events.push({ tag: "flow-authorized", ref: flow.ref });
+  }
+
+  #revoke(now: Millis, clientId: string, resourceId: string): void {
+    const peer = this.#peers.get(clientId);
+    if (!peer?.access.revoke(resourceId)) return;
+    this.#onRevoked(now, peer, resourceId);
+  }
+
+  #onRevoked(now: Millis, peer: Peer, resourceId: string): void {
+    this.#events.push({ tag: "access-revoked", clientId: peer.clientId, resourceId });
+    if (!peer.access.isEmpty) return;
+    this.#sayGoodbye(now, peer);
+    this.#connectivity.closeConnection(peer.clientId);
+    this.#removePeer(peer.clientId, "no resource is left to it");
+  }
+
+  #sayGoodbye(now: Millis, peer: Peer): void {
+    const connection = peer.connection;
+    if (connection?.isEstablished) this.#connectivity.sendPacket(now, connection, goodbyePacket());
+  }
+
+  #onGoodbye(clientId: string): void {
+    this.#connectivity.closeConnection(clientId);
+    this.#disconnect(clientId, "the client said goodbye");
+  }
+
+  /** Authorisations outlive the connection: the client may come back with the same keys. */
+  #disconnect(clientId: string, reason: string): void {
+    const peer = this.#peers.get(clientId);
+    if (peer) peer.connection = undefined;
+    this.#events.push({ tag: "client-gone", clientId, reason });
+  }
+
+  #removePeer(clientId: string, reason: string): void {
+    this.#peers.delete(clientId);
+    this.#indexAddresses();
+    this.#events.push({ tag: "client-gone", clientId, reason });
+  }
+
+  #expire(now: Millis): void {
+    const unix = Math.floor((this.#unixMillisAtZero + now) / 1000) as UnixSeconds;
+    for (const peer of [...this.#peers.values()]) {
+      for (const resourceId of peer.access.expire(unix)) this.#onRevoked(now, peer, resourceId);
+    }
+    this.#nextExpiryCheck = this.#peers.size > 0 ? after(now, EXPIRY_INTERVAL_MS) : NEVER;
+  }
+
+  #indexAddresses(): void {
+    this.#slots = [...this.#peers.values()];
+    this.#byAddress = new PrefixTable();
+    for (const [slot, { ipv4, ipv6 }] of this.#slots.entries()) {
+      this.#byAddress.insert(new Prefix(ipv4, 32), slot);
+      this.#byAddress.insert(new Prefix(ipv6, 128), slot);
+    }
+  }
+
+  /** Candidates of one turn go to the portal in one message per client and kind. */
+  #drain(): void {
+    const batches = new Map<string, string[]>();
+    for (let event; (event = this.#connectivity.pollEvent()) !== undefined;) {
+      switch (event.tag) {
+        case "candidate":
+        case "candidate-invalidated": {
+          const tag = event.tag === "candidate" ? "candidates" : "candidates-invalidated";
+          const key = `${tag} ${event.peerId}`;
+          let candidates = batches.get(key);
+          if (!candidates) {
+            batches.set(key, candidates = []);
+            this.#events.push({ tag, clientId: event.peerId, candidates });
+          }
+          candidates.push(event.candidate);
+          break;
+        }
+        case "established":
+          this.#events.push({ tag: "client-connected", clientId: event.peerId });
+          break;
+        case "path-changed":
+          this.#events.push({ tag: "path-changed", clientId: event.peerId, path: event.path });
+          break;
+        case "failed":
+          this.#disconnect(event.peerId, event.reason);
+          break;
+        default:
+          this.#events.push(event);
+      }
+    }
+  }
+
+  #isOwn(buf: Uint8Array, version: number, offset: number): boolean {
+    const own = version === 4 ? this.#interface?.ipv4 : this.#interface?.ipv6;
+    return own !== undefined && isAddressAt(own, buf, offset);
+  }
+}
+
+function addressOf(peer: Peer, packet: PacketRef): IpAddress {
+  return packet.version === 4 ? peer.ipv4 : peer.ipv6;
+}
