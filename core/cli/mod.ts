@@ -6,6 +6,7 @@
 export * from "./command.ts";
 export * from "./env.ts";
 export * from "./errors.ts";
+export * from "./identity.ts";
 export * from "./log_options.ts";
 export * from "./run.ts";
 export * from "./values.ts";
