@@ -79,6 +79,13 @@ export interface AddressedResource extends ResourceBase {
 /** Something that can be reached. */
 export type Resource = InternetResource | AddressedResource;
 
+/** What of a resource cannot change under an authorization: changed, all access starts anew. */
+export function resourceKey(resource: Resource): string {
+  return resource.type === "internet"
+    ? "internet"
+    : `${resource.type} ${resource.address} ${resource.ipStack}`;
+}
+
 /** Lets accounts reach resources. */
 export interface Policy {
   /** UUID, of the policy's content. */

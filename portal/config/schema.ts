@@ -72,7 +72,7 @@ function filledList<S extends v.GenericSchema>(item: S, what: string) {
 
 /** An object in which unknown keys are mistakes, all of them. */
 function section<E extends v.ObjectEntries>(entries: E) {
-  return v.pipe(
+  const schema = v.pipe(
     v.looseObject(
       entries,
       ({ expected: key, input }) =>
@@ -83,7 +83,6 @@ function section<E extends v.ObjectEntries>(entries: E) {
     v.rawCheck(({ dataset, addIssue }) => {
       const value: unknown = dataset.value;
       if (typeof value !== "object" || value === null) return;
-      if (Array.isArray(value)) return addIssue({ message: expected("an object", value) });
       for (const key of Object.keys(value)) {
         if (Object.hasOwn(entries, key)) continue;
         addIssue({
@@ -93,7 +92,13 @@ function section<E extends v.ObjectEntries>(entries: E) {
       }
     }),
   );
+  // Valibot takes a list for an object.
+  return v.lazy((input: unknown) =>
+    Array.isArray(input) ? noObject as unknown as typeof schema : schema
+  );
 }
+
+const noObject = v.custom<never>(() => false, wants("an object"));
 
 function unknownKey(key: string, known: readonly string[]): string {
   const guess = nearest(key, known);
