@@ -19,8 +19,3 @@ export function wallClockNow(): UnixSeconds {
 export function unixMillisAtZero(): number {
   return Date.now() - performance.now();
 }
-
-/** Wall-clock milliseconds since 1970 at this thread's monotonic zero, as things stand now. */
-export function unixMillisAtZero(): number {
-  return Date.now() - performance.now();
-}
