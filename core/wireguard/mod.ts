@@ -1,0 +1,9 @@
+/**
+ * WireGuard without sockets and clocks: a node that all tunnels share, and a tunnel per peer.
+ * @module
+ */
+export { type IdentifiedInitiation, LocalIdentity, SymmetricState } from "./handshake.ts";
+export { type ReceiverMacKeys } from "./macs.ts";
+export { peekReceiverIndex } from "./messages.ts";
+export * from "./node.ts";
+export * from "./tunnel.ts";
