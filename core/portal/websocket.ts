@@ -7,8 +7,8 @@
  * request of `node:http` and the frames are ours (`websocket_frames.ts`).
  *
  * Names are resolved anew for each connection, and when there are several addresses they are tried
- * side by side (RFC 8305). TLS trusts what the process trusts: Mozilla's roots, or the system's too
- * with `DENO_TLS_CA_STORE=system,mozilla` in the environment, and the file that `DENO_CERT` names.
+ * side by side (RFC 8305). TLS trusts Mozilla's roots, those of the system (on Linux the file that
+ * `SSL_CERT_FILE` names, if it is set) and the file that `NODE_EXTRA_CA_CERTS` names.
  *
  * Spec: RFC 6455, client side, without extensions and subprotocols.
  * @module
@@ -18,6 +18,7 @@ import { createHash } from "node:crypto";
 import http from "node:http";
 import https from "node:https";
 import type { LookupFunction, Socket } from "node:net";
+import tls from "node:tls";
 import { base64, utf8 } from "../bytes/text.ts";
 import type { IpAddress } from "../ip/address.ts";
 import type { RandomBytes } from "../random.ts";
@@ -90,6 +91,7 @@ export class PortalSocket {
         "Sec-WebSocket-Key": key,
         ...options.headers,
       },
+      ...(isTls ? { ca: trustedRoots() } : {}),
       ...(options.resolve === undefined ? {} : { lookup: toLookup(options.resolve) }),
     });
     this.#request.on("upgrade", (response, socket, head) => {
@@ -218,6 +220,21 @@ function problem(body: string): { code?: string; detail?: string } {
   } catch {
     return {};
   }
+}
+
+let roots: string[] | undefined;
+
+/** All certificates that may sign the portal's, as PEM; read once. */
+function trustedRoots(): string[] {
+  const read = (kind: "default" | "system") => {
+    try {
+      return tls.getCACertificates(kind);
+    } catch {
+      return []; // a system without a store
+    }
+  };
+  roots ??= [...new Set([...read("default"), ...read("system")])];
+  return roots;
 }
 
 function toLookup(resolve: ResolveHost): LookupFunction {
