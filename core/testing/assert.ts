@@ -11,8 +11,9 @@ import nodeAssert from "node:assert/strict";
 /** Raised by every assertion here. */
 export const AssertionError: typeof nodeAssert.AssertionError = nodeAssert.AssertionError;
 
+/** A class of errors, possibly abstract, whatever its constructor wants. */
 // deno-lint-ignore no-explicit-any
-type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
+export type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
 
 /** Fails unless `value` is truthy. */
 export function assert(value: unknown, message = "Expected a truthy value"): asserts value {

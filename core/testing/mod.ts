@@ -2,4 +2,11 @@
  * What tests share: assertions, replayable randomness, a simulated network.
  * @module
  */
+export * from "./host.ts";
+export * from "./link.ts";
+export * from "./mailbox.ts";
+export * from "./nat.ts";
+export * from "./network.ts";
 export * from "./random.ts";
+export * from "./router.ts";
+export * from "./transmit_queue.ts";
