@@ -10,7 +10,7 @@
  * @module
  */
 
-import { Deadlines } from "../core/deadlines.ts";
+import { Deadlines } from "@firezone/core/deadlines";
 import type { Family, SocketAddress } from "@firezone/core/ip";
 import type { ChannelNumber } from "@firezone/core/turn";
 import { after, type Millis, NEVER, type Port } from "@firezone/core/units";

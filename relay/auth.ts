@@ -27,8 +27,6 @@ export type AuthResult =
     readonly tag: "challenge";
     /** 401 or 438. */
     readonly code: 401 | 438;
-    /** The words that go with the code. */
-    readonly reason: string;
     /** Signs the answer, where the request named a user. */
     readonly key: Uint8Array | undefined;
   };
@@ -57,14 +55,14 @@ export class Authenticator {
     const key = this.keyFor(message);
     const { username, nonce } = message;
     if (!message.hasIntegrity || username === undefined || nonce === undefined) {
-      return { tag: "challenge", code: 401, reason: "Unauthenticated", key };
+      return { tag: "challenge", code: 401, key };
     }
     if (!this.#nonces.isValid(now, client, nonce)) {
-      return { tag: "challenge", code: 438, reason: "Stale Nonce", key };
+      return { tag: "challenge", code: 438, key };
     }
     const expiresAt = parseRelayUsername(username)?.expiresAt ?? 0;
     if (key === undefined || expiresAt < wall || !message.verifyIntegrity(key)) {
-      return { tag: "challenge", code: 401, reason: "Unauthenticated", key };
+      return { tag: "challenge", code: 401, key };
     }
     return { tag: "ok", username, key };
   }

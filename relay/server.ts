@@ -260,7 +260,7 @@ export class RelayServer {
     this.#ports.giveBack(pending.port);
     if (port !== undefined) this.#create({ ...pending, port, attempt: pending.attempt + 1 });
     else {
-      this.#reject(pending.client, pending.request, 508, "Insufficient Capacity", pending.key);
+      this.#reject(pending.client, pending.request, 508, pending.key);
     }
   }
 
@@ -370,7 +370,7 @@ export class RelayServer {
     }
     const auth = this.#auth.check(now, wall, client, request);
     if (auth.tag === "challenge") {
-      const writer = this.#error(request, auth.code, auth.reason);
+      const writer = this.#error(request, auth.code);
       writer.realm(RELAY_REALM).nonce(this.#nonces.issue(now, client));
       this.#send(client, writer, auth.code, auth.key);
       return;
@@ -418,9 +418,9 @@ export class RelayServer {
       });
       return;
     }
-    if (existing) return this.#reject(client, request, 437, "Allocation Mismatch", key);
+    if (existing) return this.#reject(client, request, 437, key);
     if (request.requestedTransport !== PROTOCOL_UDP) {
-      return this.#reject(client, request, 442, "Unsupported Transport Protocol", key);
+      return this.#reject(client, request, 442, key);
     }
     const { requestedAddressFamily: requested, additionalAddressFamily: additional } = request;
     if (requested !== undefined && additional !== undefined || additional === 4) {
@@ -429,12 +429,12 @@ export class RelayServer {
     const wanted: Family[] = additional === 6 ? [4, 6] : [requested ?? 4];
     const families = wanted.filter((family) => this.#public.has(family));
     if (families.length === 0) {
-      return this.#reject(client, request, 440, "Address Family not Supported", key);
+      return this.#reject(client, request, 440, key);
     }
     this.#freeUser(username);
     const port = this.#ports.take();
     if (port === undefined) {
-      return this.#reject(client, request, 508, "Insufficient Capacity", key);
+      return this.#reject(client, request, 508, key);
     }
     const lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
     this.#create({ request, client, username, key, families, lifetimeSeconds, port, attempt: 1 });
@@ -448,7 +448,7 @@ export class RelayServer {
     key: Uint8Array,
   ): void {
     const allocation = this.#table.byClient(client);
-    if (!allocation) return this.#reject(client, request, 437, "Allocation Mismatch", key);
+    if (!allocation) return this.#reject(client, request, 437, key);
     let lifetimeSeconds = 0;
     if (request.lifetimeSeconds === 0) this.#free(allocation);
     else {
@@ -466,15 +466,15 @@ export class RelayServer {
     key: Uint8Array,
   ): void {
     const allocation = this.#table.byClient(client);
-    if (!allocation) return this.#reject(client, request, 437, "Allocation Mismatch", key);
+    if (!allocation) return this.#reject(client, request, 437, key);
     const number = toChannelNumber(request.channelNumber!);
     const peer = request.peerAddress!;
     if (number === undefined || peer.port === 0) return this.#badRequest(client, request, key);
     if (!allocation.families.includes(peer.family)) {
-      return this.#reject(client, request, 443, "Peer Address Family Mismatch", key);
+      return this.#reject(client, request, 443, key);
     }
     const verdict = this.#policy.judge(peer);
-    if (verdict === "denied") return this.#reject(client, request, 403, "Forbidden", key);
+    if (verdict === "denied") return this.#reject(client, request, 403, key);
     const knownAs = verdict === "own-allocation"
       ? new SocketAddress(this.#public.get(peer.family)!, allocation.port).key
       : undefined;
@@ -526,13 +526,13 @@ export class RelayServer {
     );
   }
 
-  #error(request: StunMessage, code: number, reason: string): StunWriter {
+  #error(request: StunMessage, code: number): StunWriter {
     return new StunWriter("error", request.method, request.transactionId).software(this.#software)
-      .errorCode(code, reason);
+      .errorCode(code);
   }
 
   #badRequest(client: SocketAddress, request: StunMessage, key?: Uint8Array): void {
-    this.#reject(client, request, 400, "Bad Request", key);
+    this.#reject(client, request, 400, key);
   }
 
   #rejectUnknownAttributes(
@@ -540,7 +540,7 @@ export class RelayServer {
     request: StunMessage,
     key: Uint8Array | undefined,
   ): void {
-    const writer = this.#error(request, 420, "Unknown Attribute");
+    const writer = this.#error(request, 420);
     writer.unknownAttributes(request.unknownComprehensionRequired);
     this.#send(client, writer, 420, key);
   }
@@ -549,10 +549,9 @@ export class RelayServer {
     client: SocketAddress,
     request: StunMessage,
     code: number,
-    reason: string,
     key: Uint8Array | undefined,
   ): void {
-    this.#send(client, this.#error(request, code, reason), code, key);
+    this.#send(client, this.#error(request, code), code, key);
   }
 
   #send(

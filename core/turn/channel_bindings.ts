@@ -15,7 +15,12 @@
 
 import type { SocketAddress } from "../ip/address.ts";
 import { after, earlier, type Millis, NEVER } from "../units.ts";
-import { type ChannelNumber, FIRST_CHANNEL, LAST_CHANNEL, toChannelNumber } from "./channel_data.ts";
+import {
+  type ChannelNumber,
+  FIRST_CHANNEL,
+  LAST_CHANNEL,
+  toChannelNumber,
+} from "./channel_data.ts";
 
 /** How long a binding lasts after the relay confirmed it (RFC 8656 §12). */
 export const CHANNEL_LIFETIME_MS = 600_000;

@@ -1,0 +1,40 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "@firezone/core/cli";
+import { ip } from "@firezone/core/ip";
+import { checkPorts, chooseEndpoints } from "./config.ts";
+import { LOOPBACK } from "./peer_policy.ts";
+
+const nothing = { public4: undefined, public6: undefined, bind4: undefined, bind6: undefined };
+
+Deno.test("chooseEndpoints lets loopback stand in for a standalone relay only", () => {
+  const standalone = chooseEndpoints(nothing, true, true);
+  assertEquals(standalone.v4?.public.text, "127.0.0.1");
+  assertEquals(standalone.v4?.bind.text, "127.0.0.1");
+  assertEquals(standalone.v6?.public.text, "::1");
+  assertEquals(standalone.allowedPeers, LOOPBACK);
+  assertEquals(chooseEndpoints(nothing, true, false).v6, undefined);
+  assertThrows(() => chooseEndpoints(nothing, false, true), ConfigError, "--public-ip4-addr");
+});
+
+Deno.test("chooseEndpoints serves the families that have a public address", () => {
+  const given = { ...nothing, public6: ip("2001:db8::1"), bind4: ip("10.0.0.1") };
+  const endpoints = chooseEndpoints(given, false, true);
+  assertEquals(endpoints.v4, undefined);
+  assertEquals(endpoints.v6?.bind.text, "::");
+  assertEquals(endpoints.allowedPeers, []);
+  const both = { ...given, public4: ip("203.0.113.1") };
+  assertEquals(chooseEndpoints(both, true, true).v4?.bind.text, "10.0.0.1");
+});
+
+Deno.test("chooseEndpoints allows loopback peers where the relay itself is on loopback alone", () => {
+  const local = { ...nothing, public4: ip("127.0.0.1") };
+  assertEquals(chooseEndpoints(local, true, true).allowedPeers, LOOPBACK);
+  const mixed = { ...local, public6: ip("2001:db8::1") };
+  assertEquals(chooseEndpoints(mixed, true, true).allowedPeers, []);
+});
+
+Deno.test("checkPorts refuses an empty range and one that holds the listen port", () => {
+  assertEquals(checkPorts(50_000, 50_000, 3478), { lowest: 50_000, highest: 50_000 });
+  assertThrows(() => checkPorts(50_001, 50_000, 3478), ConfigError, "--lowest-port");
+  assertThrows(() => checkPorts(3000, 4000, 3478), ConfigError, "--listen-port");
+});
