@@ -62,7 +62,7 @@ export interface ClientConnection extends DeviceConnection {
 /** A resource as a client knows it. */
 export interface ToldResource {
   /** The whole view, as JSON. */
-  readonly view: string;
+  readonly text: string;
   /** What must not change under a client's feet. */
   readonly key: string;
 }

@@ -23,16 +23,16 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { constantTimeEqual, utf8 } from "@firezone/core/bytes";
 import { Deadlines } from "@firezone/core/deadlines";
-import { type RandomBytes, randomUuid } from "@firezone/core/random";
-import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
+import { randomUuid } from "@firezone/core/random";
+import { after, type Millis } from "@firezone/core/units";
 import type { Era } from "./admission.ts";
 import { isCompatible, versionText, wantsSites } from "./agent.ts";
-import type { Authorizations } from "./authorizations.ts";
 import { type Resource, resourceKey } from "./config/config.ts";
 import type { ClientConnection, GatewayConnection } from "./connection.ts";
 import { iceCredentials, presharedKey } from "./credentials.ts";
+import type { PortalContext } from "./context.ts";
 import type { Authorization } from "./device.ts";
-import type { Access, Directory } from "./directory.ts";
+import type { Access } from "./directory.ts";
 import { base64Url, flowLogToken } from "./flow_log_token.ts";
 import { OK, refusal, type Reply } from "./phoenix.ts";
 import type { Switchboard } from "./switchboard.ts";
@@ -76,30 +76,16 @@ interface Pending {
   readonly connectedGatewayIds: readonly string[];
 }
 
-/** What the machine that owns the flows lends them. */
-export interface FlowsContext {
-  /** Who is online. */
-  readonly switchboard: Switchboard;
-  /** What is authorized. */
-  readonly authorizations: Authorizations;
-  /** For refs and ids. */
-  readonly random: RandomBytes;
-  /** The configuration in force. */
-  directory(): Directory;
-  /** The wall clock. */
-  unixTime(now: Millis): UnixSeconds;
-}
-
 /** The requests under way. */
 export class Flows {
-  readonly #context: FlowsContext;
+  readonly #context: PortalContext;
   readonly #refKey: Uint8Array;
   readonly #tokenKey: Uint8Array;
   readonly #byRef = new Map<string, Pending>();
   readonly #due = new Deadlines<string>();
 
   /** No request yet. */
-  constructor(context: FlowsContext) {
+  constructor(context: PortalContext) {
     this.#context = context;
     this.#refKey = context.random(32);
     this.#tokenKey = context.random(32);

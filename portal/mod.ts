@@ -8,7 +8,13 @@
 export type { ConnectRequest, Era, Refusal, Role } from "./admission.ts";
 export * from "./config/mod.ts";
 export type { ConnectionId } from "./connection.ts";
-export { type Authorization, type Device, MemoryStore, type Store } from "./device.ts";
+export {
+  type Authorization,
+  type Device,
+  type DeviceKind,
+  MemoryStore,
+  type Store,
+} from "./device.ts";
 export { type ConnectResult, type PortalOptions, PortalState } from "./portal_state.ts";
 export type { DeviceStatus, PortalStatus, RelayStatus } from "./status.ts";
 export type { PortalEvent } from "./switchboard.ts";

@@ -47,7 +47,7 @@ export interface Account {
 export type IpStack = "dual" | "ipv4_only" | "ipv6_only";
 
 /** What every kind of resource has. */
-interface ResourceBase {
+export interface ResourceBase {
   /** UUID. */
   readonly id: string;
   /** Unique among resources. */
