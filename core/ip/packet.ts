@@ -80,6 +80,8 @@ export class PacketRef {
   icmpCode: number = -1;
   /** Whether it is one fragment of several (an IPv6 "atomic" fragment, RFC 6946, is not). */
   isFragment = false;
+  /** Whether it is a fragment other than the first, so without the upper layer's header. */
+  isLaterFragment = false;
 }
 
 /**
@@ -117,7 +119,8 @@ function parseIpv4(buf: Uint8Array, start: number, end: number, out: PacketRef):
   out.destinationOffset = start + 16;
   out.addressLength = 4;
   out.isFragment = fragment !== 0;
-  readTransport(buf, out, isLater);
+  out.isLaterFragment = isLater;
+  readTransport(buf, out);
   return Parse.Ok;
 }
 
@@ -157,7 +160,8 @@ function parseIpv6(buf: Uint8Array, start: number, end: number, out: PacketRef):
   out.destinationOffset = start + 24;
   out.addressLength = 16;
   out.isFragment = fragment !== 0;
-  readTransport(buf, out, isLater);
+  out.isLaterFragment = isLater;
+  readTransport(buf, out);
   return Parse.Ok;
 }
 
@@ -175,9 +179,9 @@ function holdsTransport(buf: Uint8Array, protocol: number, offset: number, end: 
   }
 }
 
-function readTransport(buf: Uint8Array, out: PacketRef, isLaterFragment: boolean): void {
+function readTransport(buf: Uint8Array, out: PacketRef): void {
   const offset = out.transportOffset;
-  const protocol = isLaterFragment ? -1 : out.protocol;
+  const protocol = out.isLaterFragment ? -1 : out.protocol;
   if (protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp) {
     out.sourcePort = readU16(buf, offset);
     out.destinationPort = readU16(buf, offset + 2);
