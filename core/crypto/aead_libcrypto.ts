@@ -32,8 +32,13 @@ const nonce = new Uint8Array(128);
 const tag = new Uint8Array(128);
 /** Where libcrypto writes how much the last step gave: always nothing. */
 const finalLength = new Uint8Array(128);
-const sources = new ViewCache();
-const destinations = new ViewCache();
+// Each cache sees the buffers of one use, so that they do not displace each other.
+const views = {
+  sealFrom: new ViewCache(),
+  sealTo: new ViewCache(),
+  openFrom: new ViewCache(),
+  openTo: new ViewCache(),
+};
 
 /** The backend, or `undefined` where libcrypto could not be loaded. */
 export function libcryptoAead(): AeadBackend | undefined {
@@ -83,8 +88,8 @@ class LibcryptoKey implements AeadKey {
     if (length > 0) {
       calls.EVP_Cipher(
         context,
-        destinations.from(dst, dstStart),
-        sources.from(src, srcStart),
+        views.sealTo.from(dst, dstStart),
+        views.sealFrom.from(src, srcStart),
         length,
       );
     }
@@ -115,8 +120,8 @@ class LibcryptoKey implements AeadKey {
     if (length > 0) {
       calls.EVP_Cipher(
         context,
-        destinations.from(dst, dstStart),
-        sources.from(src, srcStart),
+        views.openTo.from(dst, dstStart),
+        views.openFrom.from(src, srcStart),
         length,
       );
     }

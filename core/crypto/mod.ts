@@ -13,5 +13,5 @@ export {
 } from "./aead.ts";
 export * from "./blake2s.ts";
 export * from "./select.ts";
-export * from "./x25519.ts";
+export { x25519, X25519_LENGTH, x25519PrivateKey, x25519Public } from "./x25519.ts";
 export * from "./xchacha.ts";

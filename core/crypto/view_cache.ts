@@ -8,7 +8,7 @@
  * @module
  */
 
-const SLOTS = 256;
+const SLOTS = 1024;
 const SMALLEST_CACHED = 16_384;
 
 /** A table of views for one use (sources or destinations) in one thread. */

@@ -22,7 +22,8 @@ BASE[0] = 9;
 const PKCS8_HEADER = fromHex("302e020100300506032b656e04220420")!;
 const SPKI_HEADER = fromHex("302a300506032b656e032100")!;
 
-type Multiply = (scalar: Uint8Array, point: Uint8Array) => Uint8Array | undefined;
+/** Scalar times point; `undefined` where an implementation refuses the point. */
+export type Multiply = (scalar: Uint8Array, point: Uint8Array) => Uint8Array | undefined;
 
 const multiply: Multiply = passesSelfTest(multiplyWithNode) ? multiplyWithNode : multiplyWithNoble;
 
@@ -54,7 +55,8 @@ export function x25519PrivateKey(random: RandomBytes): Uint8Array {
   return key;
 }
 
-function multiplyWithNode(scalar: Uint8Array, point: Uint8Array): Uint8Array | undefined {
+/** The quick implementation. */
+export function multiplyWithNode(scalar: Uint8Array, point: Uint8Array): Uint8Array | undefined {
   try {
     const secret = diffieHellman({
       privateKey: importPrivate(scalar),
@@ -82,7 +84,8 @@ function importPublic(key: Uint8Array): KeyObject {
   });
 }
 
-function multiplyWithNoble(scalar: Uint8Array, point: Uint8Array): Uint8Array | undefined {
+/** The one that is always there. */
+export function multiplyWithNoble(scalar: Uint8Array, point: Uint8Array): Uint8Array | undefined {
   try {
     return nobleX25519.getSharedSecret(scalar, point);
   } catch {
@@ -90,10 +93,10 @@ function multiplyWithNoble(scalar: Uint8Array, point: Uint8Array): Uint8Array | 
   }
 }
 
-/** RFC 7748 §6.1: Alice's private and Bob's public key give the secret K. */
-function passesSelfTest(multiply: Multiply): boolean {
+/** Whether Alice's private and Bob's public key give the secret K of RFC 7748 §6.1. */
+export function passesSelfTest(multiply: Multiply): boolean {
   const secret = multiply(
-    fromHex("77076d0a7318a57d3c16c17251b26645df4c4f92ebc09993b7aca2e9fd5cf3d9")!,
+    fromHex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")!,
     fromHex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")!,
   );
   return secret !== undefined && bytesEqual(
