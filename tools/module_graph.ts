@@ -37,13 +37,18 @@ export async function findUrlReferences(entry: string): Promise<UrlReference[]> 
 async function referencesOf(entry: string): Promise<UrlReference[]> {
   const found: UrlReference[] = [];
   for (const path of await localModules(entry)) {
-    const text = await Deno.readTextFile(path);
+    const text = withoutComments(await Deno.readTextFile(path));
     for (const [, name] of text.matchAll(/new URL\(\s*"\.\/([^"]+)",\s*import\.meta\.url/g)) {
       const target = new URL(name!, new URL(`file://${path}`)).pathname;
       found.push({ name: name!, path: target, isModule: /\.[jt]s$/.test(name!) });
     }
   }
   return found;
+}
+
+/** Without the lines that are comments from end to end, which may hold examples. */
+function withoutComments(text: string): string {
+  return text.split("\n").filter((line) => !/^\s*(\*|\/[*/])/.test(line)).join("\n");
 }
 
 async function localModules(entry: string): Promise<string[]> {

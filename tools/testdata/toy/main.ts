@@ -1,5 +1,6 @@
 // A program as small as can be that uses all that packing has to carry over: a package, a worker,
-// an asset, FFI, arguments, signals and exit statuses.
+// an asset, FFI, arguments, signals and exit statuses. This is no asset:
+// new URL("./no_such_file.txt", import.meta.url)
 import { Command } from "@std/cli";
 
 const [word] = Deno.args;
