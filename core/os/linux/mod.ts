@@ -5,11 +5,36 @@
  * @module
  */
 
+export { Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 export { Epoll, type Interest } from "./epoll.ts";
 export { Errno, errnoName, OsError } from "./errno.ts";
 export { EventFd } from "./eventfd.ts";
 export { closeFd, type Fd } from "./fd.ts";
 export { GatherBatch } from "./gather_batch.ts";
+export { raiseFileLimit } from "./limits.ts";
+export { NetworkChanges } from "./network_changes.ts";
+export { NfTables } from "./nf_tables.ts";
+export {
+  type NfAction,
+  type NfChain,
+  type NfFamily,
+  type NfHook,
+  type NfMatch,
+  NfPriority,
+  type NfRule,
+  type NfTable,
+} from "./nf_tables_codec.ts";
+export { type Outcome, Rtnetlink } from "./rtnetlink.ts";
+export {
+  type InterfaceAddress,
+  type Link,
+  type LinkChange,
+  MAIN_TABLE,
+  type NetworkChange,
+  type Route,
+  type Rule,
+} from "./rtnetlink_codec.ts";
+export { Sysctls } from "./sysctl.ts";
 export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZE } from "./tun.ts";
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
 export { MAX_SEGMENTS, MAX_SEND_BYTES } from "./udp_constants.ts";
