@@ -38,5 +38,5 @@ export { Sysctls } from "./sysctl.ts";
 export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZE } from "./tun.ts";
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
 export { MAX_SEGMENTS, MAX_SEND_BYTES } from "./udp_constants.ts";
-export { type ReceiveCounters, SLOT_SIZE } from "./udp_receiver.ts";
+export { type ReceiveCounters, ReceiveSlots, SLOT_SIZE } from "./udp_receiver.ts";
 export { type SendCounters, SendResult } from "./udp_sender.ts";

@@ -33,7 +33,7 @@ import {
   SOL_UDP,
   UDP_GRO,
 } from "./udp_constants.ts";
-import { DatagramReceiver, type ReceiveCounters } from "./udp_receiver.ts";
+import { DatagramReceiver, type ReceiveCounters, ReceiveSlots } from "./udp_receiver.ts";
 import { DatagramSender, type SendCounters, type SendResult } from "./udp_sender.ts";
 
 const SOCK_DGRAM = 2;
@@ -48,6 +48,9 @@ const SO_MARK = 36;
 const IPV6_V6ONLY = 26;
 const IPV6_ADDR_PREFERENCES = 72;
 const IPV6_PREFER_SRC_PUBLIC = 2;
+
+/** Messages that one receive call fetches at most, each of up to 64 KiB. */
+const DEFAULT_SLOTS = 8;
 
 /** How to open a {@link UdpSocket}. */
 export interface UdpSocketOptions {
@@ -65,8 +68,8 @@ export interface UdpSocketOptions {
   readonly sendBuffer?: number;
   /** Whether other sockets with this option may share the port, the kernel spreading senders over them. */
   readonly reusePort?: boolean;
-  /** Messages that one receive call fetches at most, each of up to 64 KiB; 8 if absent. */
-  readonly slots?: number;
+  /** Where messages are received into, to share it between sockets; eight of its own if absent. */
+  readonly slots?: ReceiveSlots;
   /** Whether the kernel may glue datagrams of one sender together; true if absent. */
   readonly receiveOffload?: boolean;
   /** Where address objects come from, to share them between sockets; one of its own if absent. */
@@ -81,7 +84,7 @@ export class UdpSocket {
   readonly family: Family;
   /** What it is bound to; the address may be unspecified, the port is known. */
   readonly bound: SocketAddress;
-  /** Receive slots; a message's bytes stay until the next {@link receive}. */
+  /** Receive slots; a message's bytes stay until the next {@link receive} into them. */
   readonly buffer: Uint8Array<ArrayBuffer>;
   readonly #receiver: DatagramReceiver;
   readonly #sender: DatagramSender;
@@ -92,7 +95,8 @@ export class UdpSocket {
     this.family = options.family;
     this.bound = bound;
     const cache = options.addresses ?? new SocketAddressCache();
-    this.#receiver = new DatagramReceiver(fd, options.family, bound, cache, options.slots ?? 8);
+    const slots = options.slots ?? new ReceiveSlots(DEFAULT_SLOTS);
+    this.#receiver = new DatagramReceiver(fd, options.family, bound, cache, slots);
     this.buffer = this.#receiver.buffer;
     this.#sender = new DatagramSender(fd, options.family);
   }

@@ -14,7 +14,7 @@ import { Errno, OsError } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { errno, libc } from "./libc.ts";
 import { Memory } from "./memory.ts";
-import { readSockaddr, SOCKADDR_SIZE, sockaddrLength } from "./socket_address.ts";
+import { readSockaddr, SOCKADDR_SIZE } from "./socket_address.ts";
 import {
   IP_PKTINFO,
   IP_TOS,
@@ -60,6 +60,57 @@ export interface ReceiveCounters {
   errors: number;
 }
 
+/**
+ * Memory that messages are received into. Sockets that are read one after the other on one thread
+ * may share it: a message's bytes then stay only until any of them receives again.
+ */
+export class ReceiveSlots {
+  /** All slots, {@link SLOT_SIZE} bytes each. */
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  /** Number of slots. */
+  readonly count: number;
+  // The kernel writes through the addresses in these during each call.
+  /** What `buffer` is a view of. */
+  readonly data: Memory;
+  /** One struct mmsghdr per slot. */
+  readonly headers: Memory;
+  /** One struct sockaddr per slot. */
+  readonly names: Memory;
+  /** Control messages, {@link CONTROL_SIZE} bytes per slot. */
+  readonly control: Memory;
+  readonly #iovecs: Memory;
+
+  /** Prepares slots.
+   * @param count at least 1 */
+  constructor(count: number) {
+    this.count = count;
+    this.data = new Memory(count * SLOT_SIZE);
+    this.buffer = this.data.bytes;
+    this.headers = new Memory(count * MMSGHDR_SIZE);
+    this.#iovecs = new Memory(count * IOVEC_SIZE);
+    this.names = new Memory(count * SOCKADDR_SIZE);
+    this.control = new Memory(count * CONTROL_SIZE);
+    for (let i = 0; i < count; i++) {
+      const iovec = i * IOVEC_SIZE;
+      this.#iovecs.putAddress(iovec, this.data.address + i * SLOT_SIZE);
+      this.#iovecs.u32[(iovec >> 2) + 2] = SLOT_SIZE;
+      const header = i * MMSGHDR_SIZE;
+      this.headers.putAddress(header, this.names.address + i * SOCKADDR_SIZE);
+      this.headers.putAddress(header + 16, this.#iovecs.address + iovec);
+      this.headers.u32[i * MMSGHDR_WORDS + IOVLEN] = 1;
+      this.headers.putAddress(header + 32, this.control.address + i * CONTROL_SIZE);
+      this.rearm(i);
+    }
+  }
+
+  /** Sets the sizes of slot `i`, which the kernel overwrites with what it used. */
+  rearm(i: number): void {
+    const header = i * MMSGHDR_WORDS;
+    this.headers.u32[header + NAMELEN] = SOCKADDR_SIZE;
+    this.headers.u32[header + CONTROLLEN] = CONTROL_SIZE;
+  }
+}
+
 /** Fetches messages of one socket. */
 export class DatagramReceiver {
   /** All slots; message `i` lies at {@link start}. */
@@ -75,68 +126,47 @@ export class DatagramReceiver {
   };
   readonly #fd: Fd;
   readonly #family: Family;
-  readonly #slots: number;
+  readonly #slots: ReceiveSlots;
   readonly #cache: SocketAddressCache;
   readonly #bound: SocketAddress;
-  // The kernel writes through the addresses in these during each call.
-  readonly #data: Memory;
-  readonly #headers: Memory;
-  readonly #iovecs: Memory;
-  readonly #names: Memory;
-  readonly #control: Memory;
   readonly #lengths: Int32Array;
   readonly #segmentSizes: Int32Array;
   readonly #ecns: Int32Array;
   readonly #froms: SocketAddress[];
   readonly #locals: SocketAddress[];
 
-  /** Prepares `slots` slots.
+  /** Receives into `slots`.
    * @param bound what {@link local} answers if the kernel does not tell */
   constructor(
     fd: Fd,
     family: Family,
     bound: SocketAddress,
     cache: SocketAddressCache,
-    slots: number,
+    slots: ReceiveSlots,
   ) {
     this.#fd = fd;
     this.#family = family;
     this.#bound = bound;
     this.#cache = cache;
     this.#slots = slots;
-    this.#data = new Memory(slots * SLOT_SIZE);
-    this.buffer = this.#data.bytes;
-    this.#headers = new Memory(slots * MMSGHDR_SIZE);
-    this.#iovecs = new Memory(slots * IOVEC_SIZE);
-    this.#names = new Memory(slots * SOCKADDR_SIZE);
-    this.#control = new Memory(slots * CONTROL_SIZE);
-    this.#lengths = new Int32Array(slots);
-    this.#segmentSizes = new Int32Array(slots);
-    this.#ecns = new Int32Array(slots);
-    this.#froms = new Array(slots).fill(bound);
-    this.#locals = new Array(slots).fill(bound);
-    for (let i = 0; i < slots; i++) {
-      const iovec = i * IOVEC_SIZE;
-      this.#iovecs.putAddress(iovec, this.#data.address + i * SLOT_SIZE);
-      this.#iovecs.u32[(iovec >> 2) + 2] = SLOT_SIZE;
-      const header = i * MMSGHDR_SIZE;
-      this.#headers.putAddress(header, this.#names.address + i * SOCKADDR_SIZE);
-      this.#headers.putAddress(header + 16, this.#iovecs.address + iovec);
-      this.#headers.u32[i * MMSGHDR_WORDS + IOVLEN] = 1;
-      this.#headers.putAddress(header + 32, this.#control.address + i * CONTROL_SIZE);
-      this.#rearm(i);
-    }
+    this.buffer = slots.buffer;
+    this.#lengths = new Int32Array(slots.count);
+    this.#segmentSizes = new Int32Array(slots.count);
+    this.#ecns = new Int32Array(slots.count);
+    this.#froms = new Array(slots.count).fill(bound);
+    this.#locals = new Array(slots.count).fill(bound);
   }
 
   /** Address of {@link buffer}'s first byte, for gathering sends out of it. */
   get bufferAddress(): number {
-    return this.#data.address;
+    return this.#slots.data.address;
   }
 
   /** Fetches what waits; never blocks. @returns the number of messages, 0 when there is none */
   receive(): number {
     for (let attempt = 0; attempt < 8; attempt++) {
-      const n = libc.recvmmsg(this.#fd, this.#headers.bytes, this.#slots, MSG_DONTWAIT, null);
+      const { headers, count } = this.#slots;
+      const n = libc.recvmmsg(this.#fd, headers.bytes, count, MSG_DONTWAIT, null);
       if (n >= 0) {
         this.counters.calls++;
         this.counters.messages += n;
@@ -185,11 +215,12 @@ export class DatagramReceiver {
   }
 
   #take(i: number): void {
-    const words = this.#headers.u32;
+    const slots = this.#slots;
+    const words = slots.headers.u32;
     const header = i * MMSGHDR_WORDS;
     const length = words[header + MSG_LEN]!;
     this.#lengths[i] = length;
-    this.#froms[i] = readSockaddr(this.#cache, this.#family, this.#names.bytes, i * SOCKADDR_SIZE);
+    this.#froms[i] = readSockaddr(this.#cache, this.#family, slots.names.bytes, i * SOCKADDR_SIZE);
     this.#segmentSizes[i] = Math.max(1, length);
     this.#ecns[i] = 0;
     this.#locals[i] = this.#bound;
@@ -197,13 +228,13 @@ export class DatagramReceiver {
     if ((words[header + FLAGS]! & (MSG_TRUNC | MSG_CTRUNC)) !== 0) this.counters.truncated++;
     this.counters.bytes += length;
     this.counters.datagrams += Math.max(1, Math.ceil(length / this.#segmentSizes[i]!));
-    this.#rearm(i);
+    slots.rearm(i);
   }
 
   #readControl(i: number, length: number): void {
     const base = i * CONTROL_SIZE;
-    const words = this.#control.u32;
-    const bytes = this.#control.bytes;
+    const words = this.#slots.control.u32;
+    const bytes = this.#slots.control.bytes;
     for (let at = base; at + 16 <= base + length;) {
       const size = words[at >> 2]!;
       if (size < 16) return;
@@ -223,12 +254,5 @@ export class DatagramReceiver {
       }
       at += (size + 7) & ~7;
     }
-  }
-
-  /** The kernel has overwritten the sizes with what it used. */
-  #rearm(i: number): void {
-    const header = i * MMSGHDR_WORDS;
-    this.#headers.u32[header + NAMELEN] = sockaddrLength(this.#family);
-    this.#headers.u32[header + CONTROLLEN] = CONTROL_SIZE;
   }
 }
