@@ -34,7 +34,13 @@ import {
   type Prefix,
   type SocketAddress,
 } from "@firezone/core/ip";
-import type { ClientMessage, FlowCreated, Interface, Relay, Resource } from "@firezone/core/portal";
+import type {
+  ClientInterface,
+  ClientMessage,
+  ClientResource,
+  Filter,
+  FlowCreated,
+} from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis } from "@firezone/core/units";
 import { CLIENT_ROUTES } from "./address_plan.ts";
@@ -60,6 +66,12 @@ export type ClientEvent =
   | { readonly tag: "path-changed"; readonly gatewayId: string; readonly path: PathStatus }
   | { readonly tag: "gateway-failed"; readonly gatewayId: string; readonly reason: string }
   | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
+  | {
+    readonly tag: "relay-refused";
+    readonly relayId: string;
+    readonly request: string;
+    readonly code: number;
+  }
   | { readonly tag: "flow-failed"; readonly resourceId: string; readonly reason: string };
 
 /** A resource, for status pages. */
@@ -325,10 +337,10 @@ export class ClientState {
   /** A resource that merely has another name keeps its gateway. */
   #putResource(resource: ClientResource): void {
     const old = this.#resources.get(resource.id);
-    const sameAccess = old !== undefined && accessKey(old.resource) === accessKey(resource);
-    if (old && !sameAccess) this.#removeResource(resource.id);
+    const keeps = old !== undefined && sameAccess(old.resource, resource);
+    if (old && !keeps) this.#removeResource(resource.id);
     const route = this.#resources.put(resource);
-    if (old && sameAccess) route.takeOver(old);
+    if (keeps) route.takeOver(old);
   }
 
   /** Filters decide on the gateway as well, so what flows already may go on. */
@@ -446,10 +458,27 @@ export class ClientState {
   }
 }
 
-/** Everything about a resource that a gateway has to agree with. */
-function accessKey(resource: ClientResource): string {
-  const { name: _name, addressDescription: _description, ...access } = resource;
-  return JSON.stringify(access);
+/** Whether two versions of a resource give access to the same, by the same sites. */
+function sameAccess(a: ClientResource, b: ClientResource): boolean {
+  return a.type === b.type && addressOf(a) === addressOf(b) &&
+    JSON.stringify(a.sites.map((site) => site.id)) ===
+      JSON.stringify(b.sites.map((site) => site.id)) &&
+    JSON.stringify(filtersOf(a)) === JSON.stringify(filtersOf(b));
+}
+
+function addressOf(resource: ClientResource): string | undefined {
+  switch (resource.type) {
+    case "cidr":
+      return resource.prefix.text;
+    case "dns":
+      return `${resource.pattern} ${resource.ipStack}`;
+    case "internet":
+      return undefined;
+  }
+}
+
+function filtersOf(resource: ClientResource): readonly Filter[] {
+  return resource.type === "internet" ? [] : resource.filters;
 }
 
 function resourceStatus(route: Route): ResourceStatus {

@@ -5,20 +5,17 @@
  * @module
  */
 
-import { parseClientMessage } from "@firezone/core/portal";
 import {
   candidatesToGateway,
   createFlow,
   invalidatedCandidatesToGateway,
+  parseClientMessage,
 } from "@firezone/core/portal";
 import {
-  acceptWorkerSide,
-  type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneProgram,
-  type DataPlaneStart,
   type MachineOptions,
-  runDataPlaneWorker,
+  serveDataPlane,
 } from "@firezone/core/runtime";
 import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
@@ -97,6 +94,13 @@ class ClientProgram implements DataPlaneProgram {
         this.#log.info("Connection to a gateway ended", { gateway: gatewayId, reason });
         return undefined;
       }
+      case "relay-refused":
+        this.#log.warn("A relay refused a request", {
+          relay: event.relayId,
+          request: event.request,
+          code: event.code,
+        });
+        return undefined;
       case "relay-failed":
         this.#log.info("A relay does not answer", { relay: event.relayId, reason: event.reason });
         return undefined;
@@ -110,6 +114,4 @@ class ClientProgram implements DataPlaneProgram {
   }
 }
 
-acceptWorkerSide<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>((channel, start) => {
-  runDataPlaneWorker(channel, start, (options) => new ClientProgram(options));
-});
+serveDataPlane((options) => new ClientProgram(options));

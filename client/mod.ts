@@ -1,1 +1,5 @@
-export {};
+/**
+ * The client as a state machine, for its program and for simulated networks.
+ * @module
+ */
+export * from "./client_state.ts";

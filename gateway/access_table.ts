@@ -77,15 +77,6 @@ export class AccessTable {
     return expired;
   }
 
-  /** When the next authorisation expires. */
-  nextExpiry(): UnixSeconds | undefined {
-    let next: UnixSeconds | undefined;
-    for (const { expiresAt } of this.#grants.values()) {
-      if (expiresAt !== undefined && (next === undefined || expiresAt < next)) next = expiresAt;
-    }
-    return next;
-  }
-
   /** Whether the client may send this packet to its destination. */
   admitsOutbound(buf: Uint8Array, packet: PacketRef): boolean {
     return this.#admits(buf, packet, packet.destinationOffset, packet.destinationPort);

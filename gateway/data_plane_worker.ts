@@ -12,13 +12,10 @@ import {
   parseGatewayMessage,
 } from "@firezone/core/portal";
 import {
-  acceptWorkerSide,
-  type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneProgram,
-  type DataPlaneStart,
   type MachineOptions,
-  runDataPlaneWorker,
+  serveDataPlane,
 } from "@firezone/core/runtime";
 import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
@@ -93,6 +90,13 @@ class GatewayProgram implements DataPlaneProgram {
       case "access-revoked":
         this.#log.info("Access ended", { client: event.clientId, resource: event.resourceId });
         return undefined;
+      case "relay-refused":
+        this.#log.warn("A relay refused a request", {
+          relay: event.relayId,
+          request: event.request,
+          code: event.code,
+        });
+        return undefined;
       case "relay-failed":
         this.#log.info("A relay does not answer", { relay: event.relayId, reason: event.reason });
         return undefined;
@@ -100,6 +104,4 @@ class GatewayProgram implements DataPlaneProgram {
   }
 }
 
-acceptWorkerSide<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>((channel, start) => {
-  runDataPlaneWorker(channel, start, (options) => new GatewayProgram(options));
-});
+serveDataPlane((options) => new GatewayProgram(options));

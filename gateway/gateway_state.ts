@@ -57,7 +57,13 @@ export type GatewayEvent =
   | { readonly tag: "path-changed"; readonly clientId: string; readonly path: PathStatus }
   | { readonly tag: "client-gone"; readonly clientId: string; readonly reason: string }
   | { readonly tag: "access-revoked"; readonly clientId: string; readonly resourceId: string }
-  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string };
+  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
+  | {
+    readonly tag: "relay-refused";
+    readonly relayId: string;
+    readonly request: string;
+    readonly code: number;
+  };
 
 /** A client, for status pages. */
 export interface PeerStatus {

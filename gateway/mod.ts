@@ -1,1 +1,5 @@
-export {};
+/**
+ * The gateway as a state machine, for its program and for simulated networks.
+ * @module
+ */
+export * from "./gateway_state.ts";

@@ -34,6 +34,8 @@ import { MAX_GUESSES, optimisticCandidates } from "./optimistic.ts";
 import { type Path, pathBetween, relayedTransmit, samePath, transmitOver } from "./path.ts";
 import {
   DISCONNECT_GRACE_MS,
+  FIRST_HANDSHAKE_RETRIES,
+  FIRST_HANDSHAKE_RETRY_MS,
   ICE_TIMING,
   IDLE_AFTER_MS,
   MAX_BUFFERED_PACKETS,
@@ -89,6 +91,8 @@ export class Connection {
   #lastActivity: Millis;
   #noCandidatesAt: Millis;
   #guessesLeft = MAX_GUESSES;
+  #handshakeRetryAt: Millis = NEVER;
+  #handshakeRetriesLeft = FIRST_HANDSHAKE_RETRIES;
   #graceEndsAt: Millis = NEVER;
 
   /** Begins to connect; local candidates come in through {@link addLocalCandidate}. */
@@ -299,6 +303,7 @@ export class Connection {
     this.agent.handleTimeout(now);
     this.#drainAgent(now);
     this.tunnel.handleTimeout(now);
+    if (now >= this.#handshakeRetryAt) this.#startHandshake(now);
     this.#drainTunnel(now);
     if (now >= this.#noCandidatesAt) return this.#fail("no candidates received from the peer");
     if (now >= this.#graceEndsAt) return this.#fail("ICE found no working path");
@@ -316,6 +321,7 @@ export class Connection {
     let at = earlier(this.agent.pollTimeout(), this.tunnel.pollTimeout());
     at = earlier(at, this.#noCandidatesAt);
     at = earlier(at, this.#graceEndsAt);
+    at = earlier(at, this.#handshakeRetryAt);
     return earlier(at, this.#idleAt());
   }
 
@@ -399,9 +405,17 @@ export class Connection {
     this.#wake(now);
     this.#events.push({ tag: "path-changed" });
     for (const datagram of this.#handshakes.splice(0)) this.#send(datagram);
-    // One side alone starts, or two handshakes would compete for the session.
-    if (first && this.#role === "client" && !this.#established) this.tunnel.initiate(now);
+    if (first && !this.#established) this.#startHandshake(now);
     this.#drainTunnel(now);
+  }
+
+  /** One side alone starts, or two handshakes would compete for the session. */
+  #startHandshake(now: Millis): void {
+    if (this.#role !== "client") return;
+    this.tunnel.initiate(now, true);
+    this.#handshakeRetryAt = this.#handshakeRetriesLeft-- > 0
+      ? after(now, FIRST_HANDSHAKE_RETRY_MS)
+      : NEVER;
   }
 
   #drainTunnel(now: Millis): void {
@@ -414,13 +428,18 @@ export class Connection {
     }
     for (let event; (event = this.tunnel.pollEvent()) !== undefined;) {
       if (event.tag === "handshake-completed") this.#onSession(now);
-      else if (event.tag === "expired") this.#fail("WireGuard session expired");
+      // Keys that nobody used for nine minutes are gone, but the path is not: the next packet makes
+      // new ones.
+      else if (event.tag === "expired" && event.reason === "unanswered") {
+        this.#fail("WireGuard handshake was not answered");
+      }
     }
   }
 
   #onSession(now: Millis): void {
     if (!this.#established) {
       this.#established = true;
+      this.#handshakeRetryAt = NEVER;
       this.#events.push({ tag: "established" });
     }
     for (const packet of this.#buffered.splice(0)) {

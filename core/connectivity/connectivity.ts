@@ -66,6 +66,14 @@ export type ConnectivityEvent =
   | { readonly tag: "path-changed"; readonly peerId: string; readonly path: PathStatus }
   | { readonly tag: "failed"; readonly peerId: string; readonly reason: string }
   | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
+  | {
+    readonly tag: "relay-refused";
+    readonly relayId: string;
+    /** What was asked for. */
+    readonly request: string;
+    /** STUN error code. */
+    readonly code: number;
+  }
   | { readonly tag: "no-relays" };
 
 /** What became of a datagram. */
@@ -419,7 +427,7 @@ export class Connectivity {
     const peer = allocation.peerFor(ref.channel);
     const relayed = peer && allocation.relayedAddress(peer.family);
     if (!peer || !relayed) return this.#drop("unknownChannel");
-    allocation.noteChannelData(now, "received");
+    allocation.noteChannelData(now, "received", ref.channel);
     const [from, to] = [ref.start, ref.end];
     if (looksLikeStun(buf, from, to)) return this.#handleStun(now, relayed, peer, buf, from, to);
     return this.#handleWireGuard(now, peer, buf, from, to, plain, out);
@@ -550,6 +558,11 @@ export class Connectivity {
           : this.#addServerReflexive(now, allocation, event.candidate);
       case "candidate-removed":
         return this.#removeCandidate(now, allocation, event.candidate);
+      case "refused": {
+        const { request, code } = event;
+        this.#events.push({ tag: "relay-refused", relayId: allocation.id, request, code });
+        return;
+      }
       case "failed":
         this.#events.push({ tag: "relay-failed", relayId: allocation.id, reason: event.reason });
         this.#dropAllocation(now, allocation.id);

@@ -39,5 +39,14 @@ export const DISCONNECT_GRACE_MS = 2_000;
  */
 export const REKEY_ATTEMPT_TIME_MS = 20_000;
 
+/**
+ * Spacing of the first handshake's first repetitions. WireGuard alone would wait five seconds, which
+ * is long for a user whose first packet waits, and the path is known to work.
+ */
+export const FIRST_HANDSHAKE_RETRY_MS = 1_000;
+
+/** How often the first handshake is repeated at that pace, before WireGuard's own takes over. */
+export const FIRST_HANDSHAKE_RETRIES = 4;
+
 /** Inner packets kept while a connection is being made; the oldest goes first. */
 export const MAX_BUFFERED_PACKETS = 128;

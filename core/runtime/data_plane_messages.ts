@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { AeadName } from "../crypto/mod.ts";
 import type { OutgoingMessage } from "../portal/mod.ts";
 
 /** What the worker is started with. */
@@ -13,7 +14,7 @@ export interface DataPlaneStart {
   /** Name of the TUN device. */
   readonly interfaceName: string;
   /** AEAD to use; undefined picks the fastest. */
-  readonly crypto: string | undefined;
+  readonly crypto: AeadName | undefined;
   /** Log filter of the main thread. */
   readonly logFilter: string;
   /** Log format of the main thread. */
@@ -25,8 +26,7 @@ export type DataPlaneCommand =
   | { readonly tag: "portal-message"; readonly event: string; readonly payload: unknown }
   /** The network changed: new sockets, a new key. */
   | { readonly tag: "reset" }
-  | { readonly tag: "status"; readonly id: number }
-  | { readonly tag: "stop" };
+  | { readonly tag: "status"; readonly id: number };
 
 /** Worker to main thread. */
 export type DataPlaneNotice =
@@ -43,5 +43,4 @@ export type DataPlaneNotice =
   | { readonly tag: "public-key"; readonly publicKey: string }
   /** No relay is left; the portal has to name some. */
   | { readonly tag: "no-relays" }
-  | { readonly tag: "status"; readonly id: number; readonly status: unknown }
-  | { readonly tag: "stopped" };
+  | { readonly tag: "status"; readonly id: number; readonly status: unknown };

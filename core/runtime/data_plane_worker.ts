@@ -13,7 +13,7 @@ import type { Millis } from "../units.ts";
 import { unixMillisAtZero } from "./clock.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
 import type { DataPlaneCommand, DataPlaneNotice, DataPlaneStart } from "./data_plane_messages.ts";
-import type { WorkerSide } from "./worker_channel.ts";
+import { acceptWorkerSide, type WorkerSide } from "./worker_channel.ts";
 
 /** What every machine of a data plane is made of. */
 export interface MachineOptions {
@@ -50,8 +50,18 @@ export const systemRandom: RandomBytes = (length) => crypto.getRandomValues(new 
 
 const KEY_LENGTH = 32;
 
-/** Runs a data plane until it is told to stop; a device that cannot be had is told as a refusal. */
-export function runDataPlaneWorker(
+/**
+ * The body of a data-plane worker's entry file; see {@link acceptWorkerSide}.
+ *
+ * A TUN device that cannot be had ends it with the notice `refused`.
+ */
+export function serveDataPlane(makeProgram: (options: MachineOptions) => DataPlaneProgram): void {
+  acceptWorkerSide<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>((channel, start) => {
+    runDataPlane(channel, start, makeProgram);
+  });
+}
+
+function runDataPlane(
   channel: WorkerSide<DataPlaneCommand, DataPlaneNotice>,
   start: DataPlaneStart,
   makeProgram: (options: MachineOptions) => DataPlaneProgram,
@@ -76,7 +86,11 @@ export function runDataPlaneWorker(
     state: program.state,
     tun,
     controlFd: channel.fd,
-    onControl: (now) => channel.receiveAll((command) => onCommand(now, command)),
+    onControl: (now) => {
+      if (channel.receiveAll((command) => onCommand(now, command))) return;
+      program.shutDown(now);
+      plane.stop();
+    },
     onTurn: () => {
       for (let notice; (notice = program.pollNotice()) !== undefined;) channel.post(notice);
     },
@@ -89,7 +103,6 @@ export function runDataPlaneWorker(
   });
   plane.run();
   tun.close();
-  channel.post({ tag: "stopped" });
 
   function onCommand(now: Millis, command: DataPlaneCommand): void {
     switch (command.tag) {
@@ -102,9 +115,6 @@ export function runDataPlaneWorker(
         return channel.post({ tag: "public-key", publicKey: base64(program.publicKey) });
       case "status":
         return channel.post({ tag: "status", id: command.id, status: program.status(now) });
-      case "stop":
-        program.shutDown(now);
-        return plane.stop();
     }
   }
 }

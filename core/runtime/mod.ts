@@ -19,3 +19,9 @@ export {
   type WorkerHandlers,
   WorkerSide,
 } from "./worker_channel.ts";
+export * from "./data_plane.ts";
+export * from "./data_plane_messages.ts";
+export * from "./data_plane_worker.ts";
+export * from "./status_server.ts";
+export * from "./tunnel_host.ts";
+export * from "./tunnel_interface.ts";

@@ -1,0 +1,107 @@
+/**
+ * The client's command line.
+ * @module
+ */
+
+import {
+  type Command,
+  command,
+  durationMs,
+  flag,
+  oneOf,
+  option,
+  text,
+  url,
+  type Values,
+} from "@firezone/core/cli";
+import { logFormatOption, logLevelOption } from "@firezone/core/cli";
+import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
+
+/** The client's options. */
+export const CLIENT_OPTIONS = {
+  apiUrl: option({
+    flags: "-u, --api-url <url>",
+    env: "FIREZONE_API_URL",
+    description: "the portal",
+    kind: url("wss", "ws", "https", "http"),
+    default: new URL("wss://api.firezone.dev/"),
+  }),
+  tokenPath: option({
+    flags: "--token-path <path>",
+    env: "FIREZONE_TOKEN_PATH",
+    description: "file that holds the token, unless FIREZONE_TOKEN does",
+    kind: text,
+    default: "/etc/dev.firezone.client/token",
+  }),
+  firezoneId: option({
+    flags: "-i, --firezone-id <id>",
+    env: "FIREZONE_ID",
+    description: "this device's id",
+    kind: text,
+    defaultText: "made at the first start and kept",
+  }),
+  firezoneName: option({
+    flags: "--firezone-name <name>",
+    env: "FIREZONE_NAME",
+    description: "name of this device in the portal",
+    kind: text,
+    defaultText: "the host name",
+  }),
+  dnsControl: option({
+    flags: "--dns-control <method>",
+    env: "FIREZONE_DNS_CONTROL",
+    description: "how DNS is configured",
+    kind: oneOf("disabled"),
+    default: "disabled" as const,
+  }),
+  maxPartitionTime: option({
+    flags: "-m, --max-partition-time <duration>",
+    env: "MAX_PARTITION_TIME",
+    description: "how long the portal may be away before the client ends",
+    kind: durationMs,
+    defaultText: "for ever",
+  }),
+  statusSocket: option({
+    flags: "--status-socket <path>",
+    env: "FIREZONE_STATUS_SOCKET",
+    description: "Unix socket that answers GET /status",
+    kind: text,
+    default: "/run/dev.firezone.client/status.sock",
+  }),
+  crypto: option({
+    flags: "--crypto <backend>",
+    env: "FIREZONE_CRYPTO",
+    description: "AEAD backend",
+    kind: oneOf("libcrypto", "node", "noble"),
+    defaultText: "the fastest that works",
+  }),
+  interfaceName: option({
+    flags: "--interface <name>",
+    env: "FIREZONE_INTERFACE",
+    description: "name of the TUN device",
+    kind: text,
+    default: "tun-firezone",
+    hidden: true,
+  }),
+  check: flag({
+    flags: "--check",
+    description: "check the configuration and exit",
+  }),
+  logLevel: logLevelOption,
+  logFormat: logFormatOption,
+};
+
+/** What the command line and the environment say. */
+export type ClientConfig = Values<typeof CLIENT_OPTIONS>;
+
+/** The command; `run` does the work. */
+export function clientCommand(run: (config: ClientConfig) => Promise<number>): Command {
+  return command({
+    name: "firezone-headless-client",
+    description: "Gives this machine access to private resources.",
+    version: PORTAL_CLIENT_VERSION,
+    options: CLIENT_OPTIONS,
+    epilogue: "FIREZONE_TOKEN holds the token of a service account; it is best kept in a file.",
+    run,
+  });
+}

@@ -1,0 +1,207 @@
+/**
+ * The main thread of a program with a tunnel: portal, worker, network configuration, signals.
+ *
+ *     portal ──messages──► worker ──notices──► portal, addresses, routes
+ *
+ * However it ends, the machine is left as it was found.
+ * @module
+ */
+
+import { parseIpAddress, parsePrefix } from "../ip/mod.ts";
+import { PortalConnection, type PortalEvent, type PortalOptions } from "../portal/mod.ts";
+import { ConfigError } from "../cli/errors.ts";
+import type { Logger } from "../telemetry/mod.ts";
+import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
+import { serveStatus, type StatusServer } from "./status_server.ts";
+import { TunnelInterface } from "./tunnel_interface.ts";
+import type { WorkerHandle, WorkerHandlers } from "./worker_channel.ts";
+
+/** What a host is made of. */
+export interface TunnelHostOptions {
+  /** How to reach the portal. */
+  readonly portal: Omit<PortalOptions, "onEvent">;
+  /** Starts the program's worker; the entry file must be named in the program's own code. */
+  readonly startWorker: (
+    handlers: WorkerHandlers<DataPlaneNotice>,
+  ) => WorkerHandle<DataPlaneCommand>;
+  /** Where the status is asked for; undefined for nowhere. */
+  readonly statusSocket: string | undefined;
+  /** Where the log lines go. */
+  readonly log: Logger;
+  /** Does more to the machine once the device is there; returns what undoes it. */
+  readonly setUp?: (interfaceName: string) => () => void;
+  /** Routes that are always there, as CIDR texts. */
+  readonly routes?: readonly string[];
+}
+
+/** See the head of this file. */
+export class TunnelHost {
+  readonly #options: TunnelHostOptions;
+  readonly #log: Logger;
+  readonly #portal: PortalConnection;
+  readonly #startedAt = performance.now();
+  readonly #statusWaiters = new Map<number, (status: unknown) => void>();
+  readonly #undo: (() => void)[] = [];
+  readonly #ended = Promise.withResolvers<number>();
+  #worker: WorkerHandle<DataPlaneCommand> | undefined;
+  #interface: TunnelInterface | undefined;
+  #portalState: "connecting" | "connected" = "connecting";
+  #nextStatusId = 0;
+  #isConfigured = false;
+
+  /** Nothing happens until {@link run}. */
+  constructor(options: TunnelHostOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#portal = new PortalConnection({
+      ...options.portal,
+      onEvent: (event) => this.#onPortal(event),
+    });
+  }
+
+  /** Whether messages reach the portal now. */
+  get isConnected(): boolean {
+    return this.#portalState === "connected";
+  }
+
+  /**
+   * Runs until a signal or a fatal error, and returns the exit code.
+   *
+   * @throws ConfigError for what the operator can mend
+   */
+  async run(): Promise<number> {
+    const { statusSocket, startWorker } = this.#options;
+    const signals = this.#listenToSignals();
+    let status: StatusServer | undefined;
+    try {
+      if (statusSocket) status = await serveStatus(statusSocket, () => this.status());
+      this.#worker = startWorker({
+        onMessage: (notice) => this.#onNotice(notice),
+        onFatal: (error) => this.#fail(error),
+      });
+      return await this.#ended.promise;
+    } finally {
+      signals();
+      await this.#worker?.close().catch(() => {});
+      for (const undo of this.#undo.reverse()) this.#attempt(undo);
+      this.#portal.close();
+      await status?.close();
+    }
+  }
+
+  /** A snapshot of everything; plain data without secrets. */
+  async status(): Promise<unknown> {
+    const id = this.#nextStatusId++;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    this.#statusWaiters.set(id, resolve);
+    this.#worker?.post({ tag: "status", id });
+    const plane = await promise;
+    return {
+      portal: this.#portalState,
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      ...plane as Record<string, unknown>,
+    };
+  }
+
+  #onPortal(event: PortalEvent): void {
+    switch (event.tag) {
+      case "joined":
+        this.#portalState = "connected";
+        return;
+      case "message":
+        return this.#worker?.post({
+          tag: "portal-message",
+          event: event.event,
+          payload: event.payload,
+        });
+      case "hiccup":
+        this.#portalState = "connecting";
+        return;
+      case "fatal":
+        return this.#fail(new ConfigError(`Firezone disconnected: ${event.reason}`));
+    }
+  }
+
+  #onNotice(notice: DataPlaneNotice): void {
+    switch (notice.tag) {
+      case "ready":
+        return this.#onReady(notice.interfaceName, notice.publicKey);
+      case "refused":
+        return this.#fail(new ConfigError(notice.reason));
+      case "send":
+        return this.#portal.send(notice.message);
+      case "interface":
+        return this.#configure(notice.ipv4, notice.ipv6);
+      case "routes":
+        return this.#interface?.setRoutes(
+          notice.routes.flatMap((route) => parsePrefix(route) ?? []),
+        );
+      case "public-key":
+        return this.#portal.connect(notice.publicKey);
+      case "no-relays":
+        return this.#portal.requestRelays();
+      case "status":
+        this.#statusWaiters.get(notice.id)?.(notice.status);
+        this.#statusWaiters.delete(notice.id);
+        return;
+    }
+  }
+
+  #onReady(interfaceName: string, publicKey: string): void {
+    try {
+      const device = TunnelInterface.attach(interfaceName);
+      this.#interface = device;
+      this.#undo.push(() => device.close());
+      const undo = this.#options.setUp?.(interfaceName);
+      if (undo) this.#undo.push(undo);
+    } catch (error) {
+      return this.#fail(error);
+    }
+    this.#portal.connect(publicKey);
+  }
+
+  #configure(ipv4: string, ipv6: string): void {
+    try {
+      this.#interface?.setAddresses(parseIpAddress(ipv4)!, parseIpAddress(ipv6)!);
+      const fixed = this.#options.routes;
+      if (fixed) this.#interface?.setRoutes(fixed.flatMap((route) => parsePrefix(route) ?? []));
+    } catch (error) {
+      return this.#fail(error);
+    }
+    if (this.#isConfigured) return;
+    this.#isConfigured = true;
+    const elapsed = Math.round(performance.now() - this.#startedAt);
+    this.#log.info("Tunnel ready", { ipv4, ipv6, elapsed_ms: elapsed });
+  }
+
+  #listenToSignals(): () => void {
+    const stop = (name: string) => () => {
+      this.#log.info(`Caught ${name}`);
+      this.#ended.resolve(0);
+    };
+    const handlers: [Deno.Signal, () => void][] = [
+      ["SIGINT", stop("SIGINT")],
+      ["SIGTERM", stop("SIGTERM")],
+      ["SIGHUP", () => {
+        this.#log.info("Caught SIGHUP, starting over");
+        this.#worker?.post({ tag: "reset" });
+      }],
+    ];
+    for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
+    return () => {
+      for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);
+    };
+  }
+
+  #attempt(undo: () => void): void {
+    try {
+      undo();
+    } catch (error) {
+      this.#log.warn("Cannot undo a change to the system", { error: (error as Error).message });
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#ended.reject(error);
+  }
+}

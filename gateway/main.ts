@@ -1,0 +1,62 @@
+/**
+ * `firezone-gateway`: lets authorised clients into the network that it stands in.
+ * @module
+ */
+
+import { ConfigError, defaultName, runMain } from "@firezone/core/cli";
+import { Capability, hasCapability } from "@firezone/core/os/linux";
+import {
+  type DataPlaneCommand,
+  type DataPlaneNotice,
+  type DataPlaneStart,
+  spawnWorker,
+  TunnelHost,
+} from "@firezone/core/runtime";
+import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
+import { gatewayCommand, type GatewayConfig } from "./cli.ts";
+import { serveHealth } from "./health.ts";
+import { setUpForwarding } from "./os/forwarding.ts";
+import { loadGatewayId } from "./os/gateway_id.ts";
+import { loadToken } from "./os/token.ts";
+
+/** What belongs into the tunnel: the addresses of clients and gateways. */
+const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
+
+async function run(config: GatewayConfig): Promise<number> {
+  setUpLogging({ filter: config.logLevel, format: config.logFormat });
+  const log = logger("gateway");
+  const token = loadToken();
+  const id = loadGatewayId(config.firezoneId);
+  if (!config.noCheck && !hasCapability(Capability.NET_ADMIN)) {
+    throw new ConfigError(
+      "Cannot configure the network: run as root or with CAP_NET_ADMIN, or pass --no-check",
+    );
+  }
+  const host = new TunnelHost({
+    portal: {
+      apiUrl: config.apiUrl,
+      token,
+      login: { role: "gateway", id, name: config.firezoneName ?? defaultName() },
+      maxPartitionMs: config.maxPartitionTime,
+    },
+    startWorker: (handlers) =>
+      spawnWorker<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>(
+        new URL("./data_plane_worker.ts", import.meta.url),
+        {
+          interfaceName: config.interfaceName,
+          crypto: config.crypto,
+          logFilter: logFilterText(),
+          logFormat: config.logFormat,
+        },
+        handlers,
+      ),
+    statusSocket: config.statusSocket,
+    log,
+    routes: ROUTES,
+    ...config.noMasquerade ? {} : { setUp: setUpForwarding },
+  });
+  await using _health = serveHealth(config.healthCheckAddr, () => host.isConnected);
+  return await host.run();
+}
+
+if (import.meta.main) await runMain((args) => gatewayCommand(run).execute(args));

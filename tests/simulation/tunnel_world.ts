@@ -1,0 +1,380 @@
+/**
+ * A client, a gateway and relays on a simulated network, with a portal that does as it is told:
+ * what client and gateway say to it arrives at the other side after {@link PORTAL_DELAY_MS}.
+ * @module
+ */
+
+import { base64 } from "@firezone/core/bytes";
+import { selectAead } from "@firezone/core/crypto";
+import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
+import type { ClientResource, GatewayResource, IceCredentials, Relay } from "@firezone/core/portal";
+import {
+  type Host,
+  Network,
+  type Owner,
+  type Place,
+  type Router,
+  seededRandom,
+} from "@firezone/core/testing";
+import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
+import type { Millis, UnixSeconds } from "@firezone/core/units";
+import { ClientState } from "@firezone/client";
+import { GatewayState } from "@firezone/gateway";
+import { EPOCH_SECONDS, RELAY_PORT, RelayHost } from "./relay_host.ts";
+
+/** One way between a peer and the portal. */
+export const PORTAL_DELAY_MS = 20;
+
+/** The ids that the portal of these simulations uses. */
+export const IDS = {
+  client: "00000000-0000-4000-8000-000000000001",
+  gateway: "00000000-0000-4000-8000-000000000002",
+  resource: "00000000-0000-4000-8000-000000000003",
+} as const;
+
+/** Tunnel addresses of both ends. */
+export const ADDRESSES = {
+  client: { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") },
+  gateway: { ipv4: ip("100.64.0.2"), ipv6: ip("fd00:2021:1111::2") },
+} as const;
+
+/** The resource that everybody may reach. */
+export const RESOURCE = prefix("10.0.0.0/24");
+
+type Machine = ClientState | GatewayState;
+
+/** Datagrams of the packet path, one object each: simulations need not be quick. */
+class ListBatch implements DatagramBatch {
+  readonly buffer = new Uint8Array(65_536);
+  readonly transmits: Transmit[] = [];
+  #source: SocketAddress | undefined;
+  #destination: SocketAddress | undefined;
+
+  reserve(source: SocketAddress | undefined, destination: SocketAddress): number {
+    this.#source = source;
+    this.#destination = destination;
+    return 0;
+  }
+
+  commit(length: number): void {
+    this.transmits.push({
+      source: this.#source,
+      destination: this.#destination!,
+      payload: this.buffer.slice(0, length),
+    });
+  }
+}
+
+/** A machine on a simulated host; inner packets that come out are kept in {@link received}. */
+export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
+  /** Inner packets that came through the tunnel, or were made by the machine for TUN. */
+  readonly received: Uint8Array[] = [];
+  /** Where the host is, once it was added to the network. */
+  host!: Host;
+  readonly #batch = new ListBatch();
+
+  constructor(readonly machine: M, readonly onEvents: (now: Millis) => void) {}
+
+  /** Hands a packet to the machine, as TUN would. */
+  send(now: Millis, packet: Uint8Array): void {
+    this.machine.handleTunPacket(now, packet, 0, packet.length, this.#batch);
+  }
+
+  push(buf: Uint8Array, start: number, end: number): void {
+    this.received.push(buf.slice(start, end));
+  }
+
+  handleDatagram(now: Millis, local: SocketAddress, from: SocketAddress, bytes: Uint8Array): void {
+    this.machine.handleDatagram(now, local, from, bytes, 0, bytes.length, this);
+  }
+
+  handleTimeout(now: Millis): void {
+    this.machine.handleTimeout(now);
+  }
+
+  pollTimeout(): Millis {
+    return this.#batch.transmits.length > 0 ? 0 as Millis : this.machine.pollTimeout();
+  }
+
+  pollTransmit(): Transmit | undefined {
+    return this.#batch.transmits.shift() ?? this.machine.pollTransmit();
+  }
+
+  drain(now: Millis): void {
+    this.onEvents(now);
+    for (let packet; (packet = this.machine.pollPacket()) !== undefined;) {
+      this.received.push(packet);
+    }
+  }
+}
+
+/** Where everybody is. */
+export interface WorldOptions {
+  readonly seed?: number;
+  readonly client: (network: Network) => Place;
+  readonly gateway: (network: Network) => Place;
+  /** Addresses of each relay; one dual-stack relay by default. */
+  readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
+}
+
+/** See the head of this file. */
+export class TunnelWorld {
+  readonly network: Network;
+  readonly client: TunnelHost<ClientState>;
+  readonly gateway: TunnelHost<GatewayState>;
+  readonly relays: RelayHost[] = [];
+  /** Everything that the two reported, for assertions: `client established`, … */
+  readonly log: string[] = [];
+  /** Whether the portal passes messages on. */
+  portalIsUp = true;
+  #flows = 0;
+  readonly #relayList: { id: string; v4?: IpAddress; v6?: IpAddress }[] = [];
+
+  constructor(options: WorldOptions) {
+    const random = seededRandom(options.seed ?? 1);
+    const aead = selectAead("node");
+    const machine = () => ({
+      privateKey: random(32),
+      aead,
+      random,
+      unixMillisAtZero: EPOCH_SECONDS * 1000,
+    });
+    this.network = new Network({ seed: options.seed ?? 1 });
+    const addresses = options.relays ?? [{ v4: "203.0.113.1", v6: "2001:db8:f::1" }];
+    for (const [i, relay] of addresses.entries()) this.#addRelay(i, relay, random);
+    this.client = new TunnelHost(
+      new ClientState(machine()),
+      (now) => this.#drainClient(now),
+    );
+    this.gateway = new TunnelHost(
+      new GatewayState(machine()),
+      (now) => this.#drainGateway(now),
+    );
+    for (const [name, side] of [["client", this.client], ["gateway", this.gateway]] as const) {
+      const place = options[name](this.network);
+      side.host = this.network.addHost(name, side, { ...place, port: 52_625 });
+    }
+    this.initGateway();
+    this.initClient();
+  }
+
+  /** Sends the gateway its `init`. */
+  initGateway(): void {
+    this.gateway.machine.handlePortalMessage(this.network.now, {
+      tag: "init",
+      interface: ADDRESSES.gateway,
+      relays: this.relaysFor("gateway"),
+      authorizations: undefined,
+    });
+  }
+
+  /** Sends the client its `init`. */
+  initClient(): void {
+    this.client.machine.handlePortalMessage(this.network.now, {
+      tag: "init",
+      interface: {
+        ...ADDRESSES.client,
+        upstreamDns: [],
+        upstreamDoh: [],
+        searchDomain: undefined,
+      },
+      resources: [this.clientResource()],
+      relays: this.relaysFor("client"),
+      skippedResources: 0,
+    });
+  }
+
+  /** The one resource, as the client is told. */
+  clientResource(): ClientResource {
+    return {
+      type: "cidr",
+      id: IDS.resource,
+      name: "private",
+      prefix: RESOURCE,
+      addressDescription: undefined,
+      sites: [],
+      filters: [],
+    };
+  }
+
+  /** All relays, with credentials for one of the two. */
+  relaysFor(who: string): Relay[] {
+    return this.#relayList.map(({ id, v4, v6 }, i) => ({
+      id,
+      servers: {
+        ...v4 && { v4: new SocketAddress(v4, RELAY_PORT) },
+        ...v6 && { v6: new SocketAddress(v6, RELAY_PORT) },
+      },
+      ...this.relays[i]!.credentials(who),
+    }));
+  }
+
+  /** Sends a UDP packet into the client's TUN; it is asked for again at the gateway's end. */
+  sendFromClient(packet: Uint8Array): void {
+    this.client.send(this.network.now, packet);
+  }
+
+  /** Runs until the gateway got `count` packets; false when it did not within `limitMs`. */
+  runUntilGatewayGot(count: number, limitMs = 10_000): boolean {
+    return this.network.runUntil(() => this.gateway.received.length >= count, limitMs);
+  }
+
+  /** Runs until the client got `count` packets. */
+  runUntilClientGot(count: number, limitMs = 10_000): boolean {
+    return this.network.runUntil(() => this.client.received.length >= count, limitMs);
+  }
+
+  #addRelay(i: number, addresses: { v4?: string; v6?: string }, random: (n: number) => Uint8Array) {
+    const v4 = addresses.v4 === undefined ? undefined : ip(addresses.v4);
+    const v6 = addresses.v6 === undefined ? undefined : ip(addresses.v6);
+    const relay = new RelayHost({
+      publicAddresses: { v4, v6 },
+      stampSecret: `secret-${i}`,
+      random,
+    });
+    this.relays.push(relay);
+    this.#relayList.push({ id: `relay-${i}`, ...v4 && { v4 }, ...v6 && { v6 } });
+    this.network.addHost(`relay-${i}`, relay, {
+      addresses: [v4, v6].flatMap((address) => address ? [address.text] : []),
+    });
+  }
+
+  /** Brings something to one of the two by way of the portal. */
+  #viaPortal(deliver: (now: Millis) => void): void {
+    if (!this.portalIsUp) return;
+    this.network.after(2 * PORTAL_DELAY_MS, deliver);
+  }
+
+  #drainClient(now: Millis): void {
+    for (let event; (event = this.client.machine.pollEvent()) !== undefined;) {
+      switch (event.tag) {
+        case "request-flow":
+          this.#viaPortal((at) => this.#authorize(at, event.resourceId));
+          break;
+        case "candidates":
+        case "candidates-invalidated": {
+          const { candidates } = event;
+          const tag = event.tag === "candidates" ? "ice-candidates" : "invalidate-ice-candidates";
+          this.#viaPortal((at) =>
+            this.gateway.machine.handlePortalMessage(at, { tag, peerId: IDS.client, candidates })
+          );
+          break;
+        }
+        default:
+          this.log.push(`${now} client ${event.tag}`);
+          if (event.tag === "no-relays") this.#offerRelays(this.client.machine, "client");
+      }
+    }
+  }
+
+  #drainGateway(now: Millis): void {
+    for (let event; (event = this.gateway.machine.pollEvent()) !== undefined;) {
+      switch (event.tag) {
+        case "flow-authorized":
+          this.#viaPortal((at) => this.#createFlow(at));
+          break;
+        case "candidates":
+        case "candidates-invalidated": {
+          const { candidates } = event;
+          const tag = event.tag === "candidates" ? "ice-candidates" : "invalidate-ice-candidates";
+          this.#viaPortal((at) =>
+            this.client.machine.handlePortalMessage(at, { tag, peerId: IDS.gateway, candidates })
+          );
+          break;
+        }
+        default:
+          this.log.push(`${now} gateway ${event.tag}`);
+          if (event.tag === "no-relays") this.#offerRelays(this.gateway.machine, "gateway");
+      }
+    }
+  }
+
+  /** A portal that is told "no relays" names those that are there. */
+  #offerRelays(machine: Machine, who: string): void {
+    const connected = this.relaysFor(who);
+    if (connected.length === 0) return;
+    this.#viaPortal((at) =>
+      machine.handlePortalMessage(at, { tag: "relays-presence", disconnectedIds: [], connected })
+    );
+  }
+
+  /** Keys decide the ICE credentials, as with the real portal. */
+  #ice(): { clientIce: IceCredentials; gatewayIce: IceCredentials; presharedKey: Uint8Array } {
+    const keys = base64(this.client.machine.publicKey) + base64(this.gateway.machine.publicKey);
+    const text = [...keys].filter((c) => /[a-zA-Z0-9]/.test(c)).join("");
+    return {
+      clientIce: { username: text.slice(0, 4), password: text.slice(4, 26) },
+      gatewayIce: { username: text.slice(26, 30), password: text.slice(30, 52) },
+      presharedKey: new Uint8Array(32).map((_, i) => keys.charCodeAt(i)),
+    };
+  }
+
+  #authorize(now: Millis, resourceId: string): void {
+    const { clientIce, gatewayIce, presharedKey } = this.#ice();
+    const resource: GatewayResource = {
+      type: "cidr",
+      id: resourceId,
+      name: "private",
+      prefix: RESOURCE,
+      filters: [],
+    };
+    this.gateway.machine.handlePortalMessage(now, {
+      tag: "authorize-flow",
+      ref: `ref-${this.#flows++}`,
+      resource,
+      client: {
+        id: IDS.client,
+        publicKey: this.client.machine.publicKey,
+        presharedKey,
+        ...ADDRESSES.client,
+      },
+      clientIce,
+      gatewayIce,
+      expiresAt: (EPOCH_SECONDS + 86_400) as UnixSeconds,
+    });
+  }
+
+  #createFlow(now: Millis): void {
+    const { clientIce, gatewayIce, presharedKey } = this.#ice();
+    this.client.machine.handlePortalMessage(now, {
+      tag: "flow-created",
+      resourceId: IDS.resource,
+      gatewayId: IDS.gateway,
+      gatewayPublicKey: this.gateway.machine.publicKey,
+      gatewayIps: undefined,
+      siteId: "site",
+      presharedKey,
+      clientIce,
+      gatewayIce,
+    });
+  }
+}
+
+/** An IPv4 UDP packet with correct checksums left out: nothing here looks at them. */
+export function udpPacket(from: IpAddress, to: IpAddress, payload: number): Uint8Array {
+  const packet = new Uint8Array(29);
+  packet[0] = 0x45;
+  packet[3] = packet.length;
+  packet[8] = 64;
+  packet[9] = 17;
+  packet.set(from.bytes, 12);
+  packet.set(to.bytes, 16);
+  packet[21] = 80;
+  packet[23] = 80;
+  packet[25] = 9;
+  packet[28] = payload;
+  return packet;
+}
+
+/** Behind a router with this NAT. */
+export function behindNat(
+  name: string,
+  address: string,
+  inside: string,
+  nat: NonNullable<Parameters<Network["addRouter"]>[1]["nat"]> = {},
+): (network: Network) => Place & { readonly behind: Router } {
+  return (network) => ({
+    addresses: [inside],
+    behind: network.addRouter(name, { addresses: [address], nat }),
+  });
+}
