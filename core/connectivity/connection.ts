@@ -33,6 +33,7 @@ import { type WireGuardNode, type WireGuardResult, WireGuardTunnel } from "../wi
 import { MAX_GUESSES, optimisticCandidates } from "./optimistic.ts";
 import { type Path, pathBetween, relayedTransmit, samePath, transmitOver } from "./path.ts";
 import {
+  CONNECT_TIMEOUT_MS,
   DISCONNECT_GRACE_MS,
   FIRST_HANDSHAKE_RETRIES,
   FIRST_HANDSHAKE_RETRY_MS,
@@ -93,6 +94,7 @@ export class Connection {
   #guessesLeft = MAX_GUESSES;
   #handshakeRetryAt: Millis = NEVER;
   #handshakeRetriesLeft = FIRST_HANDSHAKE_RETRIES;
+  #connectBy: Millis;
   #graceEndsAt: Millis = NEVER;
 
   /** Begins to connect; local candidates come in through {@link addLocalCandidate}. */
@@ -110,6 +112,7 @@ export class Connection {
     this.#role = role;
     this.#lastActivity = now;
     this.#noCandidatesAt = after(now, NO_CANDIDATES_TIMEOUT_MS);
+    this.#connectBy = role === "client" ? after(now, CONNECT_TIMEOUT_MS) : NEVER;
     this.agent = new IceAgent({
       controlling: role === "client",
       local: parameters.localCredentials,
@@ -306,6 +309,7 @@ export class Connection {
     if (now >= this.#handshakeRetryAt) this.#startHandshake(now);
     this.#drainTunnel(now);
     if (now >= this.#noCandidatesAt) return this.#fail("no candidates received from the peer");
+    if (now >= this.#connectBy) return this.#fail("the connection took too long to establish");
     if (now >= this.#graceEndsAt) return this.#fail("ICE found no working path");
     if (now >= this.#idleAt()) {
       this.#idle = true;
@@ -321,6 +325,7 @@ export class Connection {
     let at = earlier(this.agent.pollTimeout(), this.tunnel.pollTimeout());
     at = earlier(at, this.#noCandidatesAt);
     at = earlier(at, this.#graceEndsAt);
+    at = earlier(at, this.#connectBy);
     at = earlier(at, this.#handshakeRetryAt);
     return earlier(at, this.#idleAt());
   }
@@ -440,6 +445,7 @@ export class Connection {
     if (!this.#established) {
       this.#established = true;
       this.#handshakeRetryAt = NEVER;
+      this.#connectBy = NEVER;
       this.#events.push({ tag: "established" });
     }
     for (const packet of this.#buffered.splice(0)) {

@@ -30,6 +30,12 @@ export const IDLE_AFTER_MS = 20_000;
 /** A connection whose peer has sent no candidate for so long has failed. */
 export const NO_CANDIDATES_TIMEOUT_MS = 10_000;
 
+/**
+ * A client's connection that does not stand after so long has failed, whatever ICE still hopes for:
+ * the peer may have given its half up, and the next packet asks for both halves anew.
+ */
+export const CONNECT_TIMEOUT_MS = 20_000;
+
 /** A path that came back within this time after ICE gave it up was not lost. */
 export const DISCONNECT_GRACE_MS = 2_000;
 
