@@ -6,10 +6,8 @@
  * @module
  */
 
-declare const brand: unique symbol;
-
 /** `T` with a name the compiler checks; costs nothing at run time. */
-export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+export type Brand<T, Name extends string> = T & { readonly "~brand": Name };
 
 /** Monotonic milliseconds; only differences mean anything. */
 export type Millis = Brand<number, "Millis">;
