@@ -1,0 +1,227 @@
+/**
+ * The network of the demo, also that of the end-to-end tests.
+ *
+ *     client ── nat-a ──┐           ┌── nat-b ── gateway ── web
+ *                       internet ───┤
+ *              portal ──┘           └── relay
+ *
+ * Each name is a network namespace; `internet` is a router. Both NATs translate IPv4 and IPv6 and
+ * let nothing in that nobody inside asked for. `web` stands for the private network: it knows no
+ * route to clients, so that it answers only what the gateway sends in its own name.
+ * @module
+ */
+
+import { type Namespace, Namespaces } from "../netns.ts";
+import type { FetchReport } from "../netns/http_get.ts";
+
+/** Addresses in the topology. */
+export const ADDRESS = {
+  clientLan: ["192.168.1.2", "fd00:a::2"],
+  natA: ["198.51.100.2", "2001:db8:a::2"],
+  gatewayLan: ["192.168.2.2", "fd00:b::2"],
+  natB: ["203.0.113.2", "2001:db8:b::2"],
+  relay: ["192.0.2.2", "2001:db8:c::2"],
+  portal: ["192.0.2.6", "2001:db8:d::2"],
+  /** Granted to the client, but only TCP port {@link WEB_PORT}. */
+  web: ["10.20.0.80", "fd00:20::80"],
+  /** On the same server, not granted to anybody. */
+  payroll: ["10.30.0.80", "fd00:30::80"],
+} as const;
+
+/** Where the web server listens, and what the client may reach. */
+export const WEB_PORT = 80;
+
+/** Where the web server listens as well; the resource's filters leave it out. */
+export const UNGRANTED_PORT = 8000;
+
+const NAMES = ["client", "nat-a", "internet", "nat-b", "gateway", "web", "relay", "portal"];
+
+const SCRIPTS = new URL("../netns/", import.meta.url);
+
+/** See the head of this file. */
+export class Topology implements AsyncDisposable {
+  /** All namespaces; programs that run in them end with the topology. */
+  readonly namespaces: Namespaces;
+
+  private constructor(namespaces: Namespaces) {
+    this.namespaces = namespaces;
+  }
+
+  /** Builds it, web server included. */
+  static async create(prefix: string): Promise<Topology> {
+    const topology = new Topology(await Namespaces.create(prefix, NAMES));
+    try {
+      await topology.#build();
+    } catch (error) {
+      await topology.close();
+      throw error;
+    }
+    return topology;
+  }
+
+  /** The namespace of that name. */
+  get(name: string): Namespace {
+    return this.namespaces.get(name);
+  }
+
+  /** Drops UDP between the two NATs from now on, in both families. */
+  async blockDirect(): Promise<void> {
+    const pairs = ADDRESS.natA.flatMap((address, i) => [address, ADDRESS.natB[i]!]);
+    await this.#script("internet", "firewall.ts", "drop-udp-between", ...pairs);
+  }
+
+  /** Takes the effect of {@link blockDirect} back. */
+  async unblockDirect(): Promise<void> {
+    await this.#script("internet", "firewall.ts", "clear");
+  }
+
+  /** Fetches a page of the web server from within a namespace. */
+  async fetchPage(
+    from: string,
+    address: string,
+    limitMs: number,
+    port = WEB_PORT,
+  ): Promise<FetchReport> {
+    return JSON.parse(await this.#script(from, "http_get.ts", "page", address, port, limitMs));
+  }
+
+  /** Downloads for a while from within a namespace. */
+  async download(from: string, address: string, durationMs: number): Promise<FetchReport> {
+    const args = ["stream", address, WEB_PORT, durationMs];
+    return JSON.parse(await this.#script(from, "http_get.ts", ...args));
+  }
+
+  /** Ends all programs and takes the namespaces away. */
+  async close(graceMs?: number): Promise<void> {
+    await this.namespaces.close(graceMs);
+  }
+
+  /** Closes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #build(): Promise<void> {
+    await this.namespaces.linkAll([
+      [["client", "eth0"], ["nat-a", "lan"]],
+      [["nat-a", "wan"], ["internet", "nat-a"]],
+      [["nat-b", "wan"], ["internet", "nat-b"]],
+      [["gateway", "eth0"], ["nat-b", "lan"]],
+      [["gateway", "eth1"], ["web", "eth0"]],
+      [["relay", "eth0"], ["internet", "relay"]],
+      [["portal", "eth0"], ["internet", "portal"]],
+    ]);
+    await Promise.all([
+      this.#host("client", ADDRESS.clientLan, "192.168.1.1", "fd00:a::1"),
+      this.#nat("nat-a", ["192.168.1.1", "fd00:a::1"], ADDRESS.natA, [
+        "198.51.100.1",
+        "2001:db8:a::1",
+      ]),
+      this.#internet(),
+      this.#nat("nat-b", ["192.168.2.1", "fd00:b::1"], ADDRESS.natB, [
+        "203.0.113.1",
+        "2001:db8:b::1",
+      ]),
+      this.#gateway(),
+      this.#host("relay", ADDRESS.relay, "192.0.2.1", "2001:db8:c::1", 30),
+      this.#host("portal", ADDRESS.portal, "192.0.2.5", "2001:db8:d::1", 30),
+      this.#web(),
+    ]);
+  }
+
+  /** A machine with one interface. */
+  async #host(
+    name: string,
+    [v4, v6]: readonly [string, string],
+    router4: string,
+    router6: string,
+    bits4 = 24,
+  ): Promise<void> {
+    await this.get(name).ip(
+      `addr add ${v4}/${bits4} dev eth0`,
+      `addr add ${v6}/64 dev eth0 nodad`,
+      "link set eth0 up",
+      `route add default via ${router4}`,
+      `route add default via ${router6}`,
+    );
+  }
+
+  async #nat(
+    name: string,
+    [lan4, lan6]: readonly [string, string],
+    [wan4, wan6]: readonly [string, string],
+    [router4, router6]: readonly [string, string],
+  ): Promise<void> {
+    await this.get(name).sysctl(FORWARDING);
+    await this.get(name).ip(
+      `addr add ${lan4}/24 dev lan`,
+      `addr add ${lan6}/64 dev lan nodad`,
+      `addr add ${wan4}/24 dev wan`,
+      `addr add ${wan6}/64 dev wan nodad`,
+      "link set lan up",
+      "link set wan up",
+      `route add default via ${router4}`,
+      `route add default via ${router6}`,
+    );
+    await this.#script(name, "firewall.ts", "masquerade", "wan");
+  }
+
+  async #internet(): Promise<void> {
+    await this.get("internet").sysctl(FORWARDING);
+    const sides = [
+      ["nat-a", "198.51.100.1/24", "2001:db8:a::1/64"],
+      ["nat-b", "203.0.113.1/24", "2001:db8:b::1/64"],
+      ["relay", "192.0.2.1/30", "2001:db8:c::1/64"],
+      ["portal", "192.0.2.5/30", "2001:db8:d::1/64"],
+    ];
+    await this.get("internet").ip(...sides.flatMap(([side, v4, v6]) => [
+      `addr add ${v4} dev ${side}`,
+      `addr add ${v6} dev ${side} nodad`,
+      `link set ${side} up`,
+    ]));
+  }
+
+  async #gateway(): Promise<void> {
+    await this.#host("gateway", ADDRESS.gatewayLan, "192.168.2.1", "fd00:b::1");
+    await this.get("gateway").ip(
+      "addr add 10.20.0.1/24 dev eth1",
+      "addr add fd00:20::1/64 dev eth1 nodad",
+      "addr add 10.30.0.1/24 dev eth1",
+      "addr add fd00:30::1/64 dev eth1 nodad",
+      "link set eth1 up",
+    );
+  }
+
+  async #web(): Promise<void> {
+    const addresses = [...ADDRESS.web, ...ADDRESS.payroll];
+    await this.get("web").ip(
+      ...addresses.map((address) =>
+        address.includes(":")
+          ? `addr add ${address}/64 dev eth0 nodad`
+          : `addr add ${address}/24 dev eth0`
+      ),
+      "link set eth0 up",
+    );
+    await Promise.all([WEB_PORT, UNGRANTED_PORT].map(async (port) => {
+      const command = scriptCommand("web_server.ts", port, ...addresses);
+      await this.get("web").spawn(`web server, port ${port}`, command)
+        .waitForLine(/^listening$/, 10_000);
+    }));
+  }
+
+  async #script(
+    name: string,
+    script: string,
+    ...args: (string | number)[]
+  ): Promise<string> {
+    const { code, stdout, stderr } = await this.get(name).run(scriptCommand(script, ...args));
+    if (code !== 0) throw new Error(`${script} ${args.join(" ")} failed in ${name}: ${stderr}`);
+    return stdout;
+  }
+}
+
+const FORWARDING = { "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1 };
+
+function scriptCommand(script: string, ...args: (string | number)[]): string[] {
+  return [Deno.execPath(), "run", "-A", new URL(script, SCRIPTS).pathname, ...args.map(String)];
+}
