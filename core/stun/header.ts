@@ -60,8 +60,9 @@ export function methodOf(type: number): number {
 }
 
 /**
- * Whether `buf[start, end)` is framed as one STUN message: zero bits, cookie, and a length that ends
- * where the datagram does. Its attributes may still make no sense.
+ * Whether `buf[start, end)` is framed as one STUN message: a first byte of 0 to 3, which tells STUN
+ * from its neighbours on a port (RFC 7983 §7) and bounds methods to 0xff, the cookie, and a length
+ * that ends where the datagram does. Its attributes may still make no sense.
  */
 export function looksLikeStun(buf: Uint8Array, start: number, end: number): boolean {
   return end - start >= HEADER_LENGTH && buf[start]! <= 3 &&

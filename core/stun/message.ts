@@ -62,7 +62,7 @@ interface Scan {
 export class StunMessage {
   /** Request, indication or one of the two kinds of response. */
   readonly class: StunClass;
-  /** One of `METHOD`, or a number that we do not know, up to 0xfff. */
+  /** One of `METHOD`, or a number that we do not know, up to 0xff. */
   readonly method: number;
   /** 24 hex characters. */
   readonly transactionId: string;
