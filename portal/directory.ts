@@ -110,9 +110,10 @@ export class Directory {
     );
   }
 
-  /** The next moment after `at` at which a policy ends. */
-  nextPolicyEnd(at: UnixSeconds): UnixSeconds | undefined {
-    const ends = this.config.policies.flatMap((policy) => policy.expiresAt ?? [])
+  /** The next moment after `at` at which a policy or an account ends. */
+  nextEnd(at: UnixSeconds): UnixSeconds | undefined {
+    const ends = [...this.config.policies, ...this.config.accounts]
+      .flatMap(({ expiresAt }) => expiresAt ?? [])
       .filter((end) => end > at);
     return ends.length === 0 ? undefined : Math.min(...ends) as UnixSeconds;
   }

@@ -388,7 +388,8 @@ export class PortalState {
     this.#review.revise(now, this.#authorizations.list());
     for (const client of this.#switchboard.clients) this.#announcer.updateResources(now, client);
     const at = this.#unixTime(now);
-    const ends = [this.#directory.nextPolicyEnd(at), this.#authorizations.nextEnd()];
+    // New authorizations end with a policy or an account; older ones may outlast a changed file.
+    const ends = [this.#directory.nextEnd(at), this.#authorizations.nextEnd()];
     this.#reviewDue = ends.map((end) => end === undefined ? NEVER : this.#wait(now, end))
       .reduce(earlier);
   }
