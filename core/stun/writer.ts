@@ -152,7 +152,8 @@ export class StunWriter {
     if (options.integrityKey) {
       const offset = this.#length;
       const value = computeIntegrity(this.#bytes, offset, options.integrityKey);
-      this.#bytes.set(value, this.#append(ATTRIBUTE.messageIntegrity, INTEGRITY_LENGTH));
+      const at = this.#append(ATTRIBUTE.messageIntegrity, INTEGRITY_LENGTH); // may move the bytes
+      this.#bytes.set(value, at);
     }
     const offset = this.#length;
     const valueAt = options.fingerprint ? this.#append(ATTRIBUTE.fingerprint, 4) : undefined;
