@@ -20,3 +20,8 @@ export function capabilityIn(status: string, capability: number): boolean {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
   return effective !== undefined && (BigInt(`0x${effective}`) >> BigInt(capability) & 1n) === 1n;
 }
+
+/** Whether the process may create interfaces and change routes and packet filters. */
+export function canAdministrateNetwork(): boolean {
+  return hasCapability(Capability.NET_ADMIN);
+}

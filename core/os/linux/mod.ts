@@ -5,7 +5,7 @@
  * @module
  */
 
-export { Capability, capabilityIn, hasCapability } from "./capabilities.ts";
+export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 export { Epoll, type Interest } from "./epoll.ts";
 export { Errno, errnoName, OsError } from "./errno.ts";
 export { EventFd } from "./eventfd.ts";

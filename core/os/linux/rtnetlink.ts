@@ -68,11 +68,28 @@ export class Rtnetlink {
     return answer.messages.map(parseLink).find((link) => link !== undefined);
   }
 
-  /** Changes an interface. @throws OsError ENODEV, EPERM, EINVAL (MTU out of range) */
+  /**
+   * Changes an interface.
+   *
+   * @returns "unsupported" when `noLinkLocalAddress` had no effect for want of IPv6
+   * @throws OsError ENODEV, EPERM, EINVAL (MTU out of range)
+   */
   changeLink(index: number, change: LinkChange): Outcome {
-    return this.#change("change link", `${index}`, RTM.NEWLINK, CHANGE, (w) => {
-      writeLinkChange(w, index, change);
-    });
+    const { up, noLinkLocalAddress, ...rest } = change;
+    // In one message the kernel switches the interface on before it looks at the address mode, and
+    // without IPv6 it refuses the message as a whole.
+    const parts: LinkChange[] = [rest];
+    if (noLinkLocalAddress) parts.push({ noLinkLocalAddress });
+    if (up !== undefined) parts.push({ up });
+    let outcome: Outcome = "done";
+    for (const part of parts) {
+      if (Object.keys(part).length === 0) continue;
+      const got = this.#change("change link", `${index}`, RTM.NEWLINK, CHANGE, (w) => {
+        writeLinkChange(w, index, part);
+      });
+      if (got !== "done") outcome = got;
+    }
+    return outcome;
   }
 
   /** Addresses of one interface, or of all. */
