@@ -125,6 +125,8 @@ export class TunnelWorld {
   readonly relays: RelayHost[] = [];
   /** Everything that the two reported, for assertions: `client established`, … */
   readonly log: string[] = [];
+  /** How long access is granted for, in seconds from the start of the simulation. */
+  accessSeconds = 86_400;
   /** Whether the portal passes messages on. */
   portalIsUp = true;
   #flows = 0;
@@ -330,7 +332,7 @@ export class TunnelWorld {
       },
       clientIce,
       gatewayIce,
-      expiresAt: (EPOCH_SECONDS + 86_400) as UnixSeconds,
+      expiresAt: (EPOCH_SECONDS + this.accessSeconds) as UnixSeconds,
     });
   }
 
