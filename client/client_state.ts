@@ -45,7 +45,7 @@ import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/tra
 import type { Millis } from "@firezone/core/units";
 import { CLIENT_ROUTES } from "./address_plan.ts";
 import { PendingFlows } from "./pending_flows.ts";
-import { ResourceTable, type Route } from "./resource_table.ts";
+import { ResourceTable, type Route, type RouteStatus } from "./resource_table.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type ClientEvent =
@@ -85,7 +85,7 @@ export interface ResourceStatus {
   /** Range or pattern. */
   readonly address?: string;
   /** Whether its site answers. */
-  readonly status: Route["status"];
+  readonly status: RouteStatus;
   /** The gateway that carries it now. */
   readonly gatewayId?: string;
 }

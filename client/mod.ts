@@ -3,3 +3,4 @@
  * @module
  */
 export * from "./client_state.ts";
+export { type RouteStatus } from "./resource_table.ts";

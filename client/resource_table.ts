@@ -6,9 +6,18 @@
  * @module
  */
 
-import { IpAddress, type PacketRef, Prefix, PrefixTable, TrafficFilter } from "@firezone/core/ip";
+import {
+  IpAddress,
+  type PacketRef,
+  type Prefix,
+  PrefixTable,
+  TrafficFilter,
+} from "@firezone/core/ip";
 import type { Connection } from "@firezone/core/connectivity";
 import type { ClientResource } from "@firezone/core/portal";
+
+/** Whether a resource's site answers; `offline` when no gateway of it is there. */
+export type RouteStatus = "unknown" | "online" | "offline";
 
 /** A resource together with the way its packets take now. */
 export class Route {
@@ -18,8 +27,8 @@ export class Route {
   gatewayId: string | undefined;
   /** The connection to that gateway, while there is one. */
   connection: Connection | undefined;
-  /** `offline` when no gateway of its sites is there. */
-  status: "unknown" | "online" | "offline" = "unknown";
+  /** What is known of its site. */
+  status: RouteStatus = "unknown";
 
   /** A route without a gateway. */
   constructor(

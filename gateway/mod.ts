@@ -3,3 +3,4 @@
  * @module
  */
 export * from "./gateway_state.ts";
+export { type TunnelAddresses } from "./access_table.ts";

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { randomBytes } from "node:crypto";
-import type { RandomBytes } from "../random.ts";
 import type { Secret } from "../secret.ts";
+import { systemRandom } from "../system_random.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { type Millis, NEVER } from "../units.ts";
 import { type Login, loginHeaders, loginUrl } from "./login_url.ts";
@@ -67,7 +66,7 @@ export class PortalConnection {
       joinPayload: options.login.role === "relay"
         ? { stamp_secret: options.login.stampSecret.reveal() }
         : null,
-      random: secureRandom,
+      random: systemRandom,
       maxPartitionMs: options.maxPartitionMs,
     });
   }
@@ -144,7 +143,7 @@ export class PortalConnection {
     return new PortalSocket({
       url: loginUrl(apiUrl, era, login, token, this.#publicKey),
       headers: loginHeaders(era, login.role, token, hostInfo()),
-      random: secureRandom,
+      random: systemRandom,
       resolve,
     }, {
       opened: () => this.#input((at) => this.#channel.handleOpened(at)),
@@ -200,8 +199,6 @@ export class PortalConnection {
     this.#log.log(level, "No connection to the portal", { reason, retry_in_ms: retryInMs });
   }
 }
-
-const secureRandom: RandomBytes = (length) => new Uint8Array(randomBytes(length));
 
 function now(): Millis {
   return performance.now() as Millis;

@@ -8,6 +8,7 @@ import { base64 } from "../bytes/mod.ts";
 import { type AeadBackend, selectAead } from "../crypto/mod.ts";
 import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { RandomBytes } from "../random.ts";
+import { systemRandom } from "../system_random.ts";
 import { logger, setUpLogging } from "../telemetry/mod.ts";
 import type { Millis } from "../units.ts";
 import { unixMillisAtZero } from "./clock.ts";
@@ -44,9 +45,6 @@ export interface DataPlaneProgram {
   /** The next thing that the main thread must know. */
   pollNotice(): DataPlaneNotice | undefined;
 }
-
-/** Unpredictable bytes of the system. */
-export const systemRandom: RandomBytes = (length) => crypto.getRandomValues(new Uint8Array(length));
 
 const KEY_LENGTH = 32;
 
