@@ -356,6 +356,7 @@ export class WireGuardTunnel {
     const message = new Uint8Array(DATA_OVERHEAD);
     this.#txBytes += session.seal(message, 0, 0, message, 0);
     this.#transmits.push(message);
+    if (session.wantsRekeyAfterSending(now)) this.initiate(now);
   }
 
   // ---- handshakes (§5.4.2 to §5.4.4)
