@@ -9,7 +9,7 @@
 import { pbkdf2 } from "@noble/hashes/pbkdf2.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { base32, base64, base64NoPad, utf8 } from "@firezone/core/bytes";
-import { relayCredentials, type TurnCredentials } from "../core/turn/credentials.ts";
+import { relayCredentials, type TurnCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 
 /** One end of a connection, as far as secrets depend on it. */

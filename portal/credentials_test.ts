@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { relayPassword } from "../core/turn/credentials.ts";
+import { relayPassword } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 import { iceCredentials, presharedKey, turnCredentials } from "./credentials.ts";
 import { namedUuid, relayId } from "./uuid.ts";

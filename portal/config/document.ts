@@ -86,9 +86,11 @@ export class ConfigDocument {
       if (entries.has(key.value)) {
         mistakes.push(this.#mistake(key.offset, pathText(inner), "this key occurs twice"));
       }
-      entries.set(key.value, this.#toValue(value, inner, mistakes));
+      if (key.value in Object.prototype) {
+        // Nobody who looks at the value would see it among the keys.
+        mistakes.push(this.#mistake(key.offset, pathText(inner), "there is no such key"));
+      } else entries.set(key.value, this.#toValue(value, inner, mistakes));
     }
-    // Not by assignment: a key "__proto__" must be an ordinary, unknown, key.
     return Object.fromEntries(entries);
   }
 }
