@@ -1,0 +1,143 @@
+/**
+ * The relay's main thread: worker, portal, signals, health.
+ *
+ *     starting ─ worker listens ─► serving ─ first signal ─► draining ─ no allocations ─► exit 0
+ *         │                                                     └ time is up, second signal ─┘
+ *         └─ refused by the system ─► exit 1          401, refused join ─► exit 1
+ *
+ * @module
+ */
+
+import { ConfigError, EXIT_OK } from "@firezone/core/cli";
+import { PortalConnection, type PortalEvent, type PortalOptions } from "@firezone/core/portal";
+import type { WorkerHandle, WorkerHandlers } from "@firezone/core/runtime";
+import type { Logger } from "@firezone/core/telemetry";
+import type { RelayNotice, RelayOrder } from "./worker_messages.ts";
+
+/** What a host is made of. */
+export interface RelayHostOptions {
+  /** Starts the worker; the entry file must be named in the program's own code. */
+  readonly startWorker: (handlers: WorkerHandlers<RelayNotice>) => WorkerHandle<RelayOrder>;
+  /** How to reach the portal; undefined: standalone. */
+  readonly portal: Omit<PortalOptions, "onEvent"> | undefined;
+  /** Called once sockets are open. */
+  readonly onListening: () => void;
+  /** How long allocations may go on after the first signal. */
+  readonly drainTimeoutMs: number;
+  /** Where the log lines go. */
+  readonly log: Logger;
+}
+
+const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+/** See the head of this file. */
+export class RelayHost {
+  readonly #options: RelayHostOptions;
+  readonly #log: Logger;
+  readonly #portal: PortalConnection | undefined;
+  readonly #ended = Promise.withResolvers<number>();
+  #state: "starting" | "serving" | "draining" = "starting";
+  #isJoined = false;
+  #worker: WorkerHandle<RelayOrder> | undefined;
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Nothing happens until {@link run}. */
+  constructor(options: RelayHostOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#portal = options.portal && new PortalConnection({
+      ...options.portal,
+      onEvent: (event) => this.#onPortal(event),
+    });
+  }
+
+  /** Whether clients are sent here, by the portal if there is one. */
+  get isReady(): boolean {
+    return this.#state === "serving" && (this.#portal === undefined || this.#isJoined);
+  }
+
+  /** Runs until signals or a fatal error. @throws ConfigError for what the operator can mend */
+  async run(): Promise<number> {
+    const onSignal = () => this.#onSignal();
+    for (const signal of SIGNALS) Deno.addSignalListener(signal, onSignal);
+    try {
+      this.#worker = this.#options.startWorker({
+        onMessage: (notice) => this.#onNotice(notice),
+        onFatal: (error) => this.#ended.reject(error),
+      });
+      return await this.#ended.promise;
+    } finally {
+      clearTimeout(this.#drainTimer);
+      for (const signal of SIGNALS) Deno.removeSignalListener(signal, onSignal);
+      this.#portal?.close();
+      await this.#worker?.close();
+    }
+  }
+
+  #onNotice(notice: RelayNotice): void {
+    switch (notice.tag) {
+      case "listening":
+        if (this.#state === "starting") this.#state = "serving";
+        this.#options.onListening();
+        if (this.#state === "serving") this.#portal?.connect();
+        return;
+      case "refused":
+        return this.#ended.reject(new ConfigError(`Cannot start: ${notice.reason}`));
+      case "drained":
+        this.#log.info("No allocation is left");
+        return this.#ended.resolve(EXIT_OK);
+    }
+  }
+
+  #onPortal(event: PortalEvent): void {
+    switch (event.tag) {
+      case "joined":
+        this.#isJoined = true;
+        return;
+      case "hiccup":
+        // Those who know us go on; the portal hears of us again when it can.
+        this.#isJoined = false;
+        return;
+      case "message":
+        // `init` holds nothing that we need.
+        return;
+      case "fatal":
+        return this.#ended.reject(
+          new ConfigError(`The portal refused this relay: ${event.reason}`),
+        );
+    }
+  }
+
+  #onSignal(): void {
+    const { drainTimeoutMs } = this.#options;
+    if (this.#state === "draining" || drainTimeoutMs === 0) return this.#ended.resolve(EXIT_OK);
+    this.#log.info("Leaving the portal; serving until the last allocation ends", {
+      at_most_s: Math.round(drainTimeoutMs / 1000),
+    });
+    this.#state = "draining";
+    this.#isJoined = false;
+    this.#portal?.close();
+    this.#worker?.post({ tag: "drain" });
+    this.#drainTimer = setTimeout(() => {
+      this.#log.info("Some allocations did not end in time");
+      this.#ended.resolve(EXIT_OK);
+    }, drainTimeoutMs);
+  }
+}
+
+/** What {@link describeCredential} tells. */
+export interface PrintedCredential {
+  /** For whom it is valid. */
+  readonly username: string;
+  /** Goes with it. */
+  readonly password: string;
+}
+
+/** A line for each address: URI, username, password. */
+export function describeCredential(
+  addresses: readonly { readonly key: string }[],
+  credential: PrintedCredential,
+): string {
+  return addresses.map(({ key }) => `turn:${key} ${credential.username} ${credential.password}`)
+    .join("\n");
+}

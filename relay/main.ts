@@ -1,0 +1,129 @@
+/**
+ * `firezone-relay`: a STUN and TURN server for those who cannot meet directly.
+ * @module
+ */
+
+import { ConfigError, runMain, Secret, takeSecretEnv } from "@firezone/core/cli";
+import { base64NoPad, hex } from "@firezone/core/bytes";
+import { SocketAddress } from "@firezone/core/ip";
+import { toApiUrl } from "@firezone/core/portal";
+import { spawnWorker, wallClockNow } from "@firezone/core/runtime";
+import { systemRandom } from "@firezone/core/system_random";
+import { logFilterText, type Logger, logger, setUpLogging } from "@firezone/core/telemetry";
+import { relayCredentials } from "@firezone/core/turn";
+import type { UnixSeconds } from "@firezone/core/units";
+import { type RelayArguments, relayCommand, type RelayConfig } from "./cli.ts";
+import { checkPorts, chooseEndpoints, type Endpoint, type Endpoints } from "./config.ts";
+import { serveHealth } from "./health.ts";
+import { describeCredential, RelayHost, type RelayHostOptions } from "./host.ts";
+import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
+
+/** How long the credential of a standalone relay is good for. */
+const STANDALONE_CREDENTIAL_SECONDS = 24 * 3600;
+
+async function run(config: RelayConfig, positionals: RelayArguments): Promise<number> {
+  setUpLogging({ filter: config.logLevel, format: config.logFormat });
+  const log = logger("relay");
+  const fromEnv = takeSecretEnv("FIREZONE_TOKEN");
+  const token = positionals.token ?? fromEnv;
+  const interfaces = Deno.networkInterfaces().map((i) => i.address);
+  const endpoints = chooseEndpoints(
+    {
+      public4: config.publicIp4,
+      public6: config.publicIp6,
+      bind4: config.bindIp4,
+      bind6: config.bindIp6,
+    },
+    token === undefined,
+    interfaces.includes("::1"),
+  );
+  const ports = checkPorts(config.lowestPort, config.highestPort, config.listenPort);
+  const stampSecret = config.stampSecret ?? new Secret(hex(systemRandom(32)));
+  const start: RelayStart = {
+    v4: texts(endpoints.v4),
+    v6: texts(endpoints.v6),
+    listenPort: config.listenPort,
+    ports,
+    stampSecret: stampSecret.reveal(),
+    ownAddresses: interfaces.map((address) => address.replace(/%.*$/, "")),
+    allowedPeers: endpoints.allowedPeers.map((p) => p.text),
+    logFilter: logFilterText(),
+    logFormat: config.logFormat,
+  };
+  const portal = token && toPortal(config, positionals, token, endpoints, stampSecret);
+  const host = new RelayHost({
+    startWorker: (handlers) =>
+      spawnWorker<RelayOrder, RelayNotice, RelayStart>(
+        new URL("./relay_worker.ts", import.meta.url),
+        start,
+        handlers,
+      ),
+    portal,
+    onListening: () => {
+      log.info("Listening", { port: config.listenPort, families: families(endpoints) });
+      if (!portal) announceStandalone(log, config, endpoints, stampSecret);
+    },
+    drainTimeoutMs: config.drainTimeout,
+    log,
+  });
+  const { healthCheckAddr } = config;
+  await using _health = healthCheckAddr === "off"
+    ? undefined
+    : serveHealth(healthCheckAddr, () => host.isReady);
+  return await host.run();
+}
+
+function toPortal(
+  config: RelayConfig,
+  positionals: RelayArguments,
+  token: Secret,
+  endpoints: Endpoints,
+  stampSecret: Secret,
+): RelayHostOptions["portal"] {
+  const apiUrl = config.apiUrl && toApiUrl(config.apiUrl.href);
+  if (!apiUrl) {
+    throw new ConfigError("Cannot reach a portal: give --api-url (or FIREZONE_API_URL)");
+  }
+  return {
+    apiUrl,
+    token,
+    login: {
+      role: "relay",
+      name: positionals.name ?? config.firezoneName,
+      ipv4: endpoints.v4?.public.text,
+      ipv6: endpoints.v6?.public.text,
+      port: config.listenPort,
+      stampSecret,
+    },
+  };
+}
+
+/** The one place where a secret is shown: a standalone relay is of no use without a credential. */
+function announceStandalone(
+  log: Logger,
+  config: RelayConfig,
+  endpoints: Endpoints,
+  stampSecret: Secret,
+): void {
+  log.warn("No token, so no portal sends anybody here: running standalone");
+  if (endpoints.isImplicitLoopback) {
+    log.warn("No public address was given: reachable on loopback alone, peers on loopback allowed");
+  }
+  const expiresAt = wallClockNow() + STANDALONE_CREDENTIAL_SECONDS as UnixSeconds;
+  const salt = base64NoPad(systemRandom(12));
+  const credential = relayCredentials(expiresAt, stampSecret.reveal(), salt);
+  const addresses = [endpoints.v4, endpoints.v6].flatMap((e) =>
+    e ? [new SocketAddress(e.public, config.listenPort)] : []
+  );
+  console.log(describeCredential(addresses, credential));
+}
+
+function texts(endpoint: Endpoint | undefined): RelayStart["v4"] {
+  return endpoint && { public: endpoint.public.text, bind: endpoint.bind.text };
+}
+
+function families(endpoints: Endpoints): string {
+  return [endpoints.v4 && "IPv4", endpoints.v6 && "IPv6"].filter(Boolean).join(" and ");
+}
+
+if (import.meta.main) await runMain((args) => relayCommand(run).execute(args));

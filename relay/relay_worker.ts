@@ -1,0 +1,89 @@
+/// <reference no-default-lib="true" />
+/// <reference lib="deno.worker" />
+/**
+ * The relay's worker: {@link RelayServer} in its loop.
+ * @module
+ */
+
+import { type Family, ip, type IpAddress, prefix } from "@firezone/core/ip";
+import { OsError, raiseFileLimit } from "@firezone/core/os/linux";
+import { acceptWorkerSide, type WorkerSide } from "@firezone/core/runtime";
+import { systemRandom } from "@firezone/core/system_random";
+import { logger, setUpLogging } from "@firezone/core/telemetry";
+import { after, type Millis } from "@firezone/core/units";
+import { RelayLoop } from "./loop.ts";
+import { RelayServer } from "./server.ts";
+import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
+
+/** How often a busy relay says what it does. */
+const REPORT_INTERVAL_MS = 60_000;
+
+function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void {
+  setUpLogging({ filter: start.logFilter, format: start.logFormat });
+  const server = new RelayServer({
+    publicAddresses: {
+      v4: start.v4 && ip(start.v4.public),
+      v6: start.v6 && ip(start.v6.public),
+    },
+    stampSecret: start.stampSecret,
+    random: systemRandom,
+    ports: start.ports,
+    ownAddresses: start.ownAddresses.map(ip),
+    allowedPeers: start.allowedPeers.map(prefix),
+  });
+  const bind = new Map<Family, IpAddress>();
+  if (start.v4) bind.set(4, ip(start.v4.bind));
+  if (start.v6) bind.set(6, ip(start.v6.bind));
+
+  const report = reporter(server);
+  let isDraining = false;
+  let loop: RelayLoop;
+  try {
+    raiseFileLimit();
+    loop = new RelayLoop({
+      server,
+      bind,
+      listenPort: start.listenPort,
+      controlFd: side.fd,
+      onControl: () => {
+        if (!side.receiveAll(() => isDraining = true)) loop.stop();
+      },
+      onTurn: (now) => {
+        report(now);
+        if (!isDraining || server.allocationCount > 0) return;
+        isDraining = false;
+        side.post({ tag: "drained" });
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof OsError)) throw error;
+    return side.post({ tag: "refused", reason: error.message });
+  }
+  side.post({ tag: "listening" });
+  loop.run();
+}
+
+/** Logs what was relayed, once per interval in which something was. */
+function reporter(server: RelayServer): (now: Millis) => void {
+  const log = logger("relay");
+  let dueAt = 0 as Millis;
+  let since = 0 as Millis;
+  let bytesBefore = 0;
+  return (now) => {
+    if (now < dueAt) return;
+    const { bytesToClients, bytesToPeers } = server.counters;
+    const bytes = bytesToClients + bytesToPeers;
+    if (bytes > bytesBefore && since > 0) {
+      log.info("Relaying", {
+        allocations: server.allocationCount,
+        channels: server.channelCount,
+        mbit_per_s: Number(((bytes - bytesBefore) * 8 / 1000 / (now - since)).toFixed(2)),
+      });
+    }
+    bytesBefore = bytes;
+    since = now;
+    dueAt = after(now, REPORT_INTERVAL_MS);
+  };
+}
+
+acceptWorkerSide(run);

@@ -1,0 +1,51 @@
+/**
+ * What the relay's main thread and its worker tell each other. Plain data, since objects with
+ * methods do not survive the way between threads.
+ * @module
+ */
+
+import type { LogFormat } from "@firezone/core/telemetry";
+import type { PortRange } from "./port_pool.ts";
+
+/** A family to serve. */
+export interface EndpointTexts {
+  /** What clients and peers are told. */
+  readonly public: string;
+  /** Where sockets are bound. */
+  readonly bind: string;
+}
+
+/** What the worker is started with. */
+export interface RelayStart {
+  /** IPv4, if served. */
+  readonly v4: EndpointTexts | undefined;
+  /** IPv6, if served. */
+  readonly v6: EndpointTexts | undefined;
+  /** Port for clients. */
+  readonly listenPort: number;
+  /** Ports that allocations get. */
+  readonly ports: PortRange;
+  /** Shared with the portal. */
+  readonly stampSecret: string;
+  /** Addresses of this machine, refused as peers. */
+  readonly ownAddresses: readonly string[];
+  /** Prefixes of peers that are accepted although policy refuses them. */
+  readonly allowedPeers: readonly string[];
+  /** Log filter of the main thread. */
+  readonly logFilter: string;
+  /** Log format of the main thread. */
+  readonly logFormat: LogFormat;
+}
+
+/** Main thread to worker. */
+export type RelayOrder =
+  /** Say when the last allocation has ended. */
+  { readonly tag: "drain" };
+
+/** Worker to main thread. */
+export type RelayNotice =
+  | { readonly tag: "listening" }
+  /** The start failed for a reason that the operator can mend. */
+  | { readonly tag: "refused"; readonly reason: string }
+  /** No allocation is left, as was asked for. */
+  | { readonly tag: "drained" };
