@@ -34,7 +34,17 @@ export const WEB_PORT = 80;
 /** Where the web server listens as well; the resource's filters leave it out. */
 export const UNGRANTED_PORT = 8000;
 
-const NAMES = ["client", "nat-a", "internet", "nat-b", "gateway", "web", "relay", "portal"];
+/** The namespaces, in the order of a packet's way. */
+export const NAMESPACE_NAMES: readonly string[] = [
+  "client",
+  "nat-a",
+  "internet",
+  "nat-b",
+  "gateway",
+  "web",
+  "relay",
+  "portal",
+];
 
 const SCRIPTS = new URL("../netns/", import.meta.url);
 
@@ -49,7 +59,7 @@ export class Topology implements AsyncDisposable {
 
   /** Builds it, web server included. */
   static async create(prefix: string): Promise<Topology> {
-    const topology = new Topology(await Namespaces.create(prefix, NAMES));
+    const topology = new Topology(await Namespaces.create(prefix, NAMESPACE_NAMES));
     try {
       await topology.#build();
     } catch (error) {

@@ -37,6 +37,7 @@ export class Process implements AsyncDisposable {
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #child: Deno.ChildProcess;
   readonly #listeners = new Set<() => void>();
+  #lineCount = 0;
   #status: Deno.CommandStatus | undefined;
 
   /** Starts it. */
@@ -76,19 +77,26 @@ export class Process implements AsyncDisposable {
     return this.#status;
   }
 
+  /** How many lines it has printed so far. */
+  get lineCount(): number {
+    return this.#lineCount;
+  }
+
   /**
    * The first line, old or new, that matches.
    *
+   * @param since leaves out that many lines of the beginning, see {@link lineCount}
    * @throws {@link ProcessError} when the process ends or the time passes without one
    */
-  waitForLine(pattern: RegExp, timeoutMs: number): Promise<string> {
+  waitForLine(pattern: RegExp, timeoutMs: number, since = 0): Promise<string> {
     return new Promise((resolve, reject) => {
       const stop = () => {
         clearTimeout(timer);
         this.#listeners.delete(look);
       };
       const look = () => {
-        const line = this.lines.find((l) => pattern.test(l));
+        const forgotten = this.#lineCount - this.lines.length;
+        const line = this.lines.slice(Math.max(0, since - forgotten)).find((l) => pattern.test(l));
         if (line !== undefined) {
           stop();
           resolve(line);
@@ -160,6 +168,7 @@ export class Process implements AsyncDisposable {
   #append(lines: readonly string[]): void {
     if (lines.length === 0) return;
     this.lines.push(...lines);
+    this.#lineCount += lines.length;
     if (this.lines.length > REMEMBERED_LINES) {
       this.lines.splice(0, this.lines.length - REMEMBERED_LINES);
     }

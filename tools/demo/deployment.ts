@@ -1,0 +1,317 @@
+/**
+ * The four real programs in the demo's topology, with a configuration that joins them.
+ *
+ * The demo shows what it does, the end-to-end tests check it.
+ * @module
+ */
+
+import type { Process } from "../netns.ts";
+import { ADDRESS, Topology, WEB_PORT } from "./topology.ts";
+
+/** The programs by the namespace that each runs in. */
+export const PROGRAMS = {
+  portal: { name: "firezone-portal", entry: "portal/main.ts" },
+  relay: { name: "firezone-relay", entry: "relay/main.ts" },
+  gateway: { name: "firezone-gateway", entry: "gateway/main.ts" },
+  client: { name: "firezone-headless-client", entry: "client/main.ts" },
+} as const;
+
+/** A program, and the namespace it runs in. */
+export type ProgramName = keyof typeof PROGRAMS;
+
+/** What a client or gateway says about a connection. */
+export interface ConnectionStatus {
+  /** The other end's id. */
+  readonly peerId: string;
+  /** The path that packets take. */
+  readonly path?: {
+    readonly kind: "direct" | "relayed";
+    readonly local: string;
+    readonly remote: string;
+    readonly remoteRelayed?: boolean;
+    readonly relay?: string;
+  };
+  /** Round-trip time. */
+  readonly rttMs?: number;
+  /** Bytes received. */
+  readonly rxBytes: number;
+  /** Bytes sent. */
+  readonly txBytes: number;
+}
+
+/** What a client or gateway answers to `GET /status`. */
+export interface ProgramStatus {
+  /** Whether the portal is there. */
+  readonly portal: string;
+  /** Tunnels. */
+  readonly connections: readonly ConnectionStatus[];
+  /** What the client may reach. */
+  readonly resources?: readonly unknown[];
+}
+
+/** How programs are started. */
+export interface DeploymentOptions {
+  /** Of the namespaces' names. */
+  readonly prefix: string;
+  /** Runs what `deno task compile` made instead of the sources. */
+  readonly dist?: boolean;
+}
+
+/** Changes to how a program is started. */
+export interface StartChanges {
+  /** More arguments; a later one overrides an earlier. */
+  readonly args?: readonly string[];
+  /** More variables. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** The portal's base URL. */
+export const API_URL = `ws://${ADDRESS.portal[0]}:8080/`;
+
+const READY_MS = 15_000;
+const POLL_MS = 20;
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** See the head of this file. */
+export class Deployment implements AsyncDisposable {
+  /** The network. */
+  readonly topology: Topology;
+  /** Where configuration, sockets and logs are; goes away with the deployment. */
+  readonly folder: string;
+  readonly #dist: boolean;
+  readonly #processes = new Map<ProgramName, Process>();
+  readonly #tokens = {
+    relay: token("relay"),
+    gateway: token("gateway"),
+    client: token("client"),
+  };
+  readonly #onUnload = () => this.#removeFolder();
+
+  private constructor(topology: Topology, folder: string, dist: boolean) {
+    this.topology = topology;
+    this.folder = folder;
+    this.#dist = dist;
+    globalThis.addEventListener("unload", this.#onUnload);
+  }
+
+  /** Builds the network and writes the portal's configuration; starts no program yet. */
+  static async create({ prefix, dist = false }: DeploymentOptions): Promise<Deployment> {
+    if (dist) await requireExecutables();
+    const topology = await Topology.create(prefix);
+    const folder = await Deno.makeTempDir({ prefix: `${prefix}-` });
+    const deployment = new Deployment(topology, folder, dist);
+    await deployment.writeConfig(deployment.config());
+    return deployment;
+  }
+
+  /** The portal's configuration. */
+  config(): Record<string, unknown> {
+    const filters = [`tcp/${WEB_PORT}`];
+    const site = { sites: ["office"] };
+    return {
+      account_slug: "demo",
+      sites: [{ name: "office", gateway_tokens: [this.#tokens.gateway] }],
+      relay_tokens: [this.#tokens.relay],
+      accounts: [{ name: "laptop", tokens: [this.#tokens.client] }],
+      resources: [
+        { name: "wiki", type: "ip", address: ADDRESS.web[0], filters, ...site },
+        { name: "wiki over IPv6", type: "cidr", address: "fd00:20::/64", filters, ...site },
+        { name: "payroll", type: "ip", address: ADDRESS.payroll[0], ...site },
+        { name: "payroll over IPv6", type: "ip", address: ADDRESS.payroll[1], ...site },
+      ],
+      policies: [{ accounts: ["laptop"], resources: ["wiki", "wiki over IPv6"] }],
+    };
+  }
+
+  /** Replaces the portal's configuration file. */
+  async writeConfig(config: unknown): Promise<void> {
+    const path = `${this.folder}/portal.jsonc`;
+    await Deno.writeTextFile(path, JSON.stringify(config, undefined, 2), { mode: 0o600 });
+  }
+
+  /** Starts a program, without waiting for it to be ready. */
+  start(name: ProgramName, { args = [], env = {} }: StartChanges = {}): Process {
+    const program = PROGRAMS[name];
+    const command = this.#dist
+      ? [`${ROOT}dist/${program.name}`]
+      : [Deno.execPath(), "run", "-A", `${ROOT}${program.entry}`];
+    const process = this.topology.get(name).spawn(
+      program.name,
+      [...command, ...this.#args(name), ...args],
+      {
+        env: { ...this.#env(name), ...env },
+        logFile: `${this.folder}/${name}.log`,
+      },
+    );
+    this.#processes.set(name, process);
+    return process;
+  }
+
+  /** Starts a program and waits until it can do its work. */
+  async startReady(name: ProgramName, changes?: StartChanges): Promise<Process> {
+    const process = this.start(name, changes);
+    await this.untilReady(name);
+    return process;
+  }
+
+  /** Starts all programs, in the order in which they need each other. */
+  async startAll(): Promise<void> {
+    await this.startReady("portal");
+    await this.startReady("relay");
+    await this.startReady("gateway");
+    await this.startReady("client");
+  }
+
+  /** The program's process. */
+  process(name: ProgramName): Process {
+    const process = this.#processes.get(name);
+    if (process === undefined) throw new Error(`${name} was not started`);
+    return process;
+  }
+
+  /** Processes that were started, in that order. */
+  processes(): Process[] {
+    return [...this.#processes.values()];
+  }
+
+  /**
+   * Waits until a program can do its work.
+   *
+   * @throws when it ends before, or takes too long
+   */
+  async untilReady(name: ProgramName): Promise<void> {
+    switch (name) {
+      case "portal":
+        await this.process(name).waitForLine(/: listening addresses=/, READY_MS);
+        return;
+      case "relay":
+        await this.process(name).waitForLine(/Connected to the portal|Joined/i, READY_MS);
+        return;
+      case "gateway":
+        return await this.untilStatus(name, (status) => status.portal === "connected");
+      case "client":
+        return await this.untilStatus(
+          name,
+          (status) => status.portal === "connected" && (status.resources?.length ?? 0) >= 2,
+        );
+    }
+  }
+
+  /** Waits until a program's status is as wanted. */
+  async untilStatus(
+    name: "client" | "gateway",
+    isWanted: (status: ProgramStatus) => boolean,
+    timeoutMs = READY_MS,
+  ): Promise<void> {
+    const start = performance.now();
+    let status: ProgramStatus | undefined;
+    for (;;) {
+      status = await this.status(name);
+      if (status !== undefined && isWanted(status)) return;
+      const ended = this.process(name).status;
+      if (ended !== undefined) {
+        throw new Error(`${PROGRAMS[name].name} ended with status ${ended.code}`);
+      }
+      if (performance.now() - start > timeoutMs) {
+        throw new Error(
+          `${PROGRAMS[name].name} was not ready within ${timeoutMs} ms; its status: ` +
+            (status === undefined ? "none" : JSON.stringify(status)),
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  /** What a program says about itself; `undefined` while nobody answers. */
+  async status(name: "client" | "gateway"): Promise<ProgramStatus | undefined> {
+    const path = this.#statusSocket(name);
+    using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    try {
+      const response = await fetch("http://localhost/status", { client });
+      return await response.json();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Makes the client start over, as it does when the network changes. */
+  async resetClient(): Promise<void> {
+    const client = this.process("client");
+    const since = client.lineCount;
+    client.signal("SIGHUP");
+    await client.waitForLine(/SIGHUP/, READY_MS, since);
+    await this.untilStatus(
+      "client",
+      (status) => status.portal === "connected" && status.connections.length === 0,
+    );
+  }
+
+  /** Ends everything and removes everything. */
+  async close(graceMs?: number): Promise<void> {
+    await this.topology.close(graceMs);
+    globalThis.removeEventListener("unload", this.#onUnload);
+    this.#removeFolder();
+  }
+
+  /** Closes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #args(name: ProgramName): string[] {
+    switch (name) {
+      case "portal":
+        return [
+          ...["--config", `${this.folder}/portal.jsonc`],
+          ...["--database", `${this.folder}/portal.db`],
+          ...["--listen", `${ADDRESS.portal[0]}:8080,[${ADDRESS.portal[1]}]:8080`],
+        ];
+      case "relay":
+        return [
+          ...["--api-url", API_URL],
+          ...["--public-ip4-addr", ADDRESS.relay[0], "--public-ip6-addr", ADDRESS.relay[1]],
+        ];
+      case "gateway":
+      case "client":
+        return [
+          ...["--api-url", API_URL],
+          ...["--firezone-id", `demo-${name}`, "--firezone-name", `demo ${name}`],
+          ...["--status-socket", this.#statusSocket(name)],
+          ...(name === "client" ? ["--dns-control", "disabled"] : []),
+        ];
+    }
+  }
+
+  #env(name: ProgramName): Record<string, string> {
+    return {
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+      FIREZONE_UNPACK_DIR: `${this.folder}/unpacked`,
+      ...(name === "portal" ? {} : { FIREZONE_TOKEN: this.#tokens[name] }),
+    };
+  }
+
+  #statusSocket(name: ProgramName): string {
+    return `${this.folder}/${name}.sock`;
+  }
+
+  #removeFolder(): void {
+    try {
+      Deno.removeSync(this.folder, { recursive: true });
+    } catch {
+      // It is gone already.
+    }
+  }
+}
+
+function token(kind: string): string {
+  const random = crypto.getRandomValues(new Uint8Array(16));
+  return `${kind}-${random.toHex()}`;
+}
+
+async function requireExecutables(): Promise<void> {
+  for (const { name } of Object.values(PROGRAMS)) {
+    const there = await Deno.stat(`${ROOT}dist/${name}`).then(() => true, () => false);
+    if (!there) throw new Error(`Cannot find dist/${name}: make it with deno task compile`);
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * What the demo does, from the empty machine to the empty machine.
+ *
+ * Builds a small Internet of network namespaces, starts the four programs in it, and lets a client
+ * behind one NAT read a page that only a gateway behind another NAT can reach: directly, then with
+ * the direct way blocked, through the relay.
+ * @module
+ */
+
+import type { FetchReport } from "../netns/http_get.ts";
+import { type Checklist, duration, rate, StepError } from "./checklist.ts";
+import { Deployment, type ProgramName } from "./deployment.ts";
+import { ADDRESS, NAMESPACE_NAMES, UNGRANTED_PORT, WEB_PORT } from "./topology.ts";
+
+/** What the command line asks for. */
+export interface DemoOptions {
+  /** Runs the executables in `dist/`. */
+  readonly dist: boolean;
+  /** Leaves everything running until a signal. */
+  readonly keep: boolean;
+  /** Shows the steps as data. */
+  readonly json: boolean;
+}
+
+/** How long the first page may take; with the relay a first attempt may have to be repeated. */
+const PAGE_LIMIT_MS = 15_000;
+
+/** How long a page that must not come is waited for. */
+const REFUSAL_MS = 1_500;
+
+const DOWNLOAD_MS = 2_500;
+const LOG_LINES = 15;
+
+/** One run. */
+export class DemoRun {
+  readonly #options: DemoOptions;
+  readonly #list: Checklist;
+  #deployment: Deployment | undefined;
+  #interrupted = false;
+
+  /** Shows the steps on `list`. */
+  constructor(options: DemoOptions, list: Checklist) {
+    this.#options = options;
+    this.#list = list;
+  }
+
+  /** Runs it and answers with the exit status. */
+  async run(): Promise<number> {
+    try {
+      await this.#setUp();
+      const directMs = await this.#showDirect();
+      const relayedMs = await this.#showRelayed();
+      await this.#showRefusals();
+      if (this.#options.keep) this.#explain();
+      else await this.#list.step("everything is cleaned up", () => this.#deployment!.close());
+      const times = `direct ${Math.round(directMs)} ms, relayed ${Math.round(relayedMs)} ms`;
+      this.#list.say(`\ndemo: passed (${times})`);
+      this.#list.data({ result: "passed", directMs, relayedMs });
+      if (this.#options.keep) await new Promise(() => setInterval(() => {}, 60_000));
+      return 0;
+    } catch (error) {
+      if (this.#interrupted) await new Promise(() => {}); // interrupt() exits.
+      await this.#fail(error);
+      return 1;
+    } finally {
+      if (!this.#interrupted) await this.#deployment?.close();
+    }
+  }
+
+  /** Cleans up and exits. */
+  async interrupt(signal: Deno.Signal): Promise<void> {
+    if (this.#interrupted) return;
+    this.#interrupted = true;
+    this.#list.say(`\ndemo: ${signal}, cleaning up`);
+    await this.#deployment?.close(1_000);
+    this.#list.data({ result: "interrupted", signal });
+    Deno.exit(signal === "SIGINT" ? 130 : signal === "SIGTERM" ? 143 : 129);
+  }
+
+  get #running(): Deployment {
+    return this.#deployment!;
+  }
+
+  async #setUp(): Promise<void> {
+    const { dist } = this.#options;
+    this.#list.heading(`The network and the programs${dist ? " from dist/" : ""}`);
+    await this.#list.step("client ─ NAT ─ Internet ─ NAT ─ gateway ─ web server", async () => {
+      this.#deployment = await Deployment.create({ prefix: "fzd", dist });
+    });
+    const steps: readonly (readonly [ProgramName, string])[] = [
+      ["portal", "the portal listens"],
+      ["relay", "the relay is known to the portal"],
+      ["gateway", "the gateway is connected to the portal"],
+      ["client", "the client knows what it may reach"],
+    ];
+    for (const [name, title] of steps) {
+      await this.#list.step(title, async () => {
+        await this.#running.startReady(name);
+      });
+    }
+  }
+
+  async #showDirect(): Promise<number> {
+    this.#list.heading("(a) Directly, through both NATs");
+    const firstByteMs = await this.#fetch(ADDRESS.web[0], "direct");
+    await this.#fetch(ADDRESS.web[1], "direct");
+    await this.#download();
+    return firstByteMs;
+  }
+
+  async #showRelayed(): Promise<number> {
+    this.#list.heading("(b) Through the relay");
+    await this.#list.step("UDP between the two NATs is blocked", async () => {
+      await this.#running.topology.blockDirect();
+    });
+    await this.#list.step("the client starts over, as after a change of network", async () => {
+      await this.#running.resetClient();
+    });
+    const firstByteMs = await this.#fetch(ADDRESS.web[0], "relayed");
+    await this.#fetch(ADDRESS.web[1], "relayed");
+    await this.#download();
+    return firstByteMs;
+  }
+
+  async #showRefusals(): Promise<void> {
+    this.#list.heading("(c) What is not granted is unreachable");
+    for (const address of ADDRESS.payroll) {
+      await this.#list.step(`no page from ${url(address)}`, () => this.#refused(address, WEB_PORT));
+    }
+    await this.#list.step(
+      `no page from ${url(ADDRESS.web[0], UNGRANTED_PORT)}, a port left out`,
+      () => this.#refused(ADDRESS.web[0], UNGRANTED_PORT),
+    );
+  }
+
+  /** Fetches a page as the client and checks the path it took; the time to the first byte. */
+  async #fetch(address: string, expected: "direct" | "relayed"): Promise<number> {
+    let firstByteMs = 0;
+    await this.#list.step(`the client reads ${url(address)}`, async () => {
+      const report = await this.#running.topology.fetchPage("client", address, PAGE_LIMIT_MS);
+      const page = requireReport(report);
+      if (page.status !== "HTTP/1.1 200 OK" || !page.body.includes("private web server")) {
+        throw new Error(`unexpected answer: ${page.status} ${page.body}`);
+      }
+      firstByteMs = page.firstByteMs;
+      return { "first byte": duration(firstByteMs), path: await this.#describePath(expected) };
+    });
+    return firstByteMs;
+  }
+
+  async #download(): Promise<void> {
+    await this.#list.step("a download over TCP", async () => {
+      const { topology } = this.#running;
+      const report = await topology.download("client", ADDRESS.web[0], DOWNLOAD_MS);
+      const { bytes, transferMs } = requireReport(report);
+      return { throughput: rate(bytes, transferMs) };
+    });
+  }
+
+  /** Checks that the server is there and that the client does not reach it. */
+  async #refused(address: string, port: number): Promise<Record<string, string>> {
+    const { topology } = this.#running;
+    requireReport(await topology.fetchPage("gateway", address, PAGE_LIMIT_MS, port));
+    const report = await topology.fetchPage("client", address, REFUSAL_MS, port);
+    if (report.ok) throw new Error("the client got the page");
+    return { "the client is told": report.error };
+  }
+
+  async #describePath(expected: "direct" | "relayed"): Promise<string> {
+    const status = await this.#running.status("client");
+    const connection = status?.connections.find((c) => c.path !== undefined);
+    const path = connection?.path;
+    if (path === undefined) throw new Error("the client's status shows no path");
+    const kind = path.kind === "relayed" || path.remoteRelayed ? "relayed" : "direct";
+    const relay = path.relay === undefined ? "" : ` over ${path.relay}`;
+    const rtt = connection?.rttMs === undefined ? "" : `, round trip ${ms(connection.rttMs)}`;
+    const text = `${kind}, ${path.local} to ${path.remote}${relay}${rtt}`;
+    if (kind !== expected) throw new Error(`expected a ${expected} path, got: ${text}`);
+    return text;
+  }
+
+  #explain(): void {
+    const { topology, folder } = this.#running;
+    const inClient = `ip netns exec ${topology.get("client").fullName}`;
+    const lines = [
+      "Everything keeps running until Ctrl-C. To play with it:",
+      `  ${inClient} ${fetchCommand(url(ADDRESS.web[0]))}`,
+      `  ${inClient} ip route`,
+      `  curl -s --unix-socket ${folder}/client.sock http://localhost/status`,
+      `  tail -f ${folder}/{portal,relay,gateway,client}.log`,
+      `  $EDITOR ${folder}/portal.jsonc   # the portal applies changes at once`,
+      "The namespaces: " +
+      NAMESPACE_NAMES.map((name) => topology.get(name).fullName).join(" "),
+    ];
+    if (Deno.env.get("FIREZONE_DEMO_INSIDE") !== undefined) {
+      lines.splice(
+        1,
+        0,
+        "  (first enter the user namespace: see /proc/*/comm for unshare, then " +
+          "nsenter --user --mount --net --pid --preserve-credentials --target PID)",
+      );
+    }
+    this.#list.say("");
+    for (const line of lines) this.#list.say(line);
+  }
+
+  async #fail(error: unknown): Promise<void> {
+    const step = error instanceof StepError ? error.step : "unexpected";
+    const reason = error instanceof Error ? error.message : String(error);
+    const processes = this.#deployment?.processes() ?? [];
+    for (const process of processes) {
+      this.#list.say(`\nlast lines of ${process.name}:`);
+      for (const line of process.lines.slice(-LOG_LINES)) this.#list.say(`  ${line}`);
+    }
+    await this.#deployment?.close(1_000);
+    this.#list.data({
+      result: "failed",
+      step,
+      reason,
+      logs: Object.fromEntries(processes.map((p) => [p.name, p.lines.slice(-LOG_LINES)])),
+    });
+    if (!(error instanceof StepError)) console.error(error);
+    this.#list.say(`\ndemo: failed at "${step}": ${reason}`);
+  }
+}
+
+function requireReport(report: FetchReport): FetchReport & { readonly ok: true } {
+  if (!report.ok) throw new Error(`${report.error} (after ${duration(report.afterMs)})`);
+  return report;
+}
+
+function url(address: string, port = WEB_PORT): string {
+  const host = address.includes(":") ? `[${address}]` : address;
+  return `http://${host}${port === WEB_PORT ? "" : `:${port}`}/`;
+}
+
+function ms(value: number): string {
+  return `${value.toFixed(1)} ms`;
+}
+
+function fetchCommand(address: string): string {
+  return `${Deno.execPath()} eval 'console.log(await (await fetch("${address}")).text())'`;
+}
