@@ -133,9 +133,10 @@ export class PortalState {
     this.#now = now;
     const result = this.#doorman.admit(now, request);
     if (isRefusal(result)) {
-      const { code } = result;
-      const from = request.remoteIp?.text;
-      this.#switchboard.log("info", "refused a connection", { role: request.role, code, from });
+      const { code, detail } = result;
+      const { role, remoteIp } = request;
+      this.#switchboard.log("info", "refused a connection", { role, code });
+      this.#switchboard.log("debug", "the refused", { from: remoteIp?.text, detail });
       return { ok: false, refusal: result };
     }
     this.#switchboard.add(result);

@@ -56,6 +56,9 @@ export class PortalServer {
   readonly #log: Logger;
   readonly #trustForwardedFor: boolean;
   readonly #sockets = new Map<ConnectionId, WebSocket>();
+  /** Sockets that are not closed on both sides yet. */
+  readonly #open = new Set<WebSocket>();
+  #allClosed: (() => void) | undefined;
   readonly #servers: Deno.HttpServer<Deno.NetAddr>[] = [];
   readonly #abort = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -108,7 +111,12 @@ export class PortalServer {
     this.#state.handleShutdown(monotonicNow());
     this.#pump();
     clearTimeout(this.#timer);
-    const timer = setTimeout(() => this.#abort.abort(), SHUTDOWN_MS);
+    const timer = setTimeout(() => {
+      this.#abort.abort();
+      this.#allClosed?.();
+    }, SHUTDOWN_MS);
+    // The servers would end the sockets at once and in their own words.
+    if (this.#open.size > 0) await new Promise<void>((resolve) => this.#allClosed = resolve);
     await Promise.all(this.#servers.map((server) => server.shutdown()));
     clearTimeout(timer);
   }
@@ -200,12 +208,15 @@ export class PortalServer {
     }
     const { socket, response } = upgrade;
     this.#sockets.set(id, socket);
+    this.#open.add(socket);
     socket.onmessage = ({ data }) => {
       if (typeof data === "string") this.#state.handleText(monotonicNow(), id, data);
       else this.#state.handleBinary(monotonicNow(), id);
       this.#pump();
     };
     socket.onclose = () => {
+      this.#open.delete(socket);
+      if (this.#open.size === 0) this.#allClosed?.();
       this.#sockets.delete(id);
       this.#state.handleClose(monotonicNow(), id);
       this.#pump();
