@@ -270,6 +270,7 @@ export class Deployment implements AsyncDisposable {
         return [
           ...["--api-url", API_URL],
           ...["--public-ip4-addr", ADDRESS.relay[0], "--public-ip6-addr", ADDRESS.relay[1]],
+          ...["--drain-timeout", "0s"],
         ];
       case "gateway":
       case "client":
