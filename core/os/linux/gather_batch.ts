@@ -56,7 +56,7 @@ export class GatherBatch {
   add(offset: number, length: number): boolean {
     if (!this.#admits(length)) return false;
     this.#begin(length);
-    this.#part(this.#base + offset, length);
+    this.#part(this.#base, offset, length);
     return true;
   }
 
@@ -66,8 +66,8 @@ export class GatherBatch {
     const at = this.#datagrams * PREFIX_SIZE;
     this.#begin(length + PREFIX_SIZE);
     writeU32(this.#prefixes.bytes, at, prefix);
-    this.#part(this.#prefixes.address + at, PREFIX_SIZE);
-    if (length > 0) this.#part(this.#base + offset, length);
+    this.#part(this.#prefixes.address, at, PREFIX_SIZE);
+    if (length > 0) this.#part(this.#base, offset, length);
     return true;
   }
 
@@ -105,9 +105,9 @@ export class GatherBatch {
     this.#bytes += length;
   }
 
-  #part(address: number, length: number): void {
+  #part(base: number, offset: number, length: number): void {
     const at = this.#iovecCount++ * IOVEC_SIZE;
-    this.#iovecs.putAddress(at, address);
+    this.#iovecs.putAddress(at, base + offset);
     this.#iovecs.u32[(at >> 2) + 2] = length;
   }
 }

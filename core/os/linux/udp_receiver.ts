@@ -5,7 +5,7 @@
  * glued together; `segmentSize` says where to cut.
  *
  * Owns: the slots. A message's bytes are the caller's until the next `receive`.
- * Cost: allocates nothing for senders that are known already (asserted in the test).
+ * Cost: no objects for senders that are known already (asserted in `udp_limits_test.ts`).
  * @module
  */
 

@@ -1,0 +1,68 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { Capability, capabilityIn, hasCapability } from "./capabilities.ts";
+import { errnoName, OsError } from "./errno.ts";
+import { raiseFileLimit } from "./limits.ts";
+import { Sysctls } from "./sysctl.ts";
+
+const onLinux = { ignore: Deno.build.os !== "linux" };
+
+Deno.test("OsError says what failed on what, why, and how to mend it", () => {
+  const error = new OsError("bind", "UDP 0.0.0.0:53", 13, "choose a port above 1023");
+  assertEquals(
+    error.message,
+    "bind UDP 0.0.0.0:53: permission denied (EACCES); choose a port above 1023",
+  );
+  assertEquals([error.name, error.code, error.errno], ["OsError", "EACCES", 13]);
+  assertEquals(errnoName(4095), "E4095");
+});
+
+Deno.test("capabilityIn reads the effective set", () => {
+  const status = (set: string) => `Name:\tdeno\nCapPrm:\t000001ffffffffff\nCapEff:\t${set}\n`;
+  assert(capabilityIn(status("0000000000001000"), Capability.NET_ADMIN));
+  assert(!capabilityIn(status("000001ffffffefff"), Capability.NET_ADMIN));
+  assert(!capabilityIn("", Capability.NET_ADMIN));
+});
+
+Deno.test({
+  name: "hasCapability knows root and is false for a bit that no kernel has",
+  ...onLinux,
+  fn() {
+    assertEquals(hasCapability(63), false);
+  },
+});
+
+Deno.test({
+  name: "raiseFileLimit raises the soft limit to the hard one",
+  ...onLinux,
+  fn() {
+    const limit = raiseFileLimit();
+    assert(limit >= 1024);
+    assertEquals(raiseFileLimit(), limit);
+    const line = /^Max open files +(\d+) +(\d+)/m.exec(Deno.readTextFileSync("/proc/self/limits"));
+    assertEquals([line?.[1], line?.[2]], [String(limit), String(limit)]);
+  },
+});
+
+Deno.test("Sysctls writes, remembers the first value and puts it back", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const file = (name: string) => Deno.readTextFileSync(`${root}/${name}`);
+    Deno.writeTextFileSync(`${root}/forward`, "0\n");
+    Deno.writeTextFileSync(`${root}/gone`, "0\n");
+    const sysctls = new Sysctls(root);
+    assertEquals(sysctls.write("forward", "0"), "exists");
+    assertEquals(sysctls.write("forward", "1"), "done");
+    assertEquals(sysctls.write("forward", "2"), "done");
+    assertEquals(sysctls.write("gone", "1"), "done");
+    assertEquals(sysctls.write("absent", "1"), "absent");
+    assertEquals(sysctls.read("forward"), "2");
+    Deno.removeSync(`${root}/gone`);
+    assertEquals(sysctls.restore(), ["gone"]);
+    assertEquals(file("forward"), "0");
+    assertEquals(sysctls.restore(), []);
+    Deno.mkdirSync(`${root}/folder`);
+    assertThrows(() => sysctls.write("folder", "1"), OsError, `read ${root}/folder`);
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
