@@ -1,0 +1,35 @@
+import { assert, assertEquals } from "@std/assert";
+import { NfTables, Sysctls } from "@firezone/core/os/linux";
+import { TestNetns } from "../../core/os/linux/testing/netns.ts";
+import { requires } from "../../tests/requirements.ts";
+import { setUpForwarding, TABLE_NAME } from "./forwarding.ts";
+
+Deno.test({
+  name: "setUpForwarding masquerades clients and switches forwarding on, until it is undone",
+  ...requires("linux", "root", "namespaces", "ip", "nft"),
+  fn() {
+    using ns = new TestNetns("fw");
+    ns.enter(() => {
+      const forwarding = () => new Sysctls().read("net/ipv4/ip_forward");
+      const tables = () => {
+        using netfilter = new NfTables();
+        return netfilter.tables().map((table) => table.name);
+      };
+      assertEquals(forwarding(), "0");
+      const undo = setUpForwarding("tun-firezone");
+      assertEquals(tables(), [TABLE_NAME]);
+      assertEquals(forwarding(), "1");
+      const listing = new Deno.Command("nft", { args: ["list", "ruleset"] }).outputSync();
+      const ruleset = new TextDecoder().decode(listing.stdout);
+      for (const clients of ["ip saddr 100.64.0.0/11", "ip6 saddr fd00:2021:1111::/107"]) {
+        assert(
+          ruleset.includes(`${clients} oifname != "tun-firezone" masquerade`),
+          ruleset,
+        );
+      }
+      undo();
+      assertEquals(tables(), []);
+      assertEquals(forwarding(), "0");
+    });
+  },
+});
