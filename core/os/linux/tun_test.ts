@@ -122,6 +122,22 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "TunDevice creates /dev/net/tun where it is absent",
+  ...requires("linux", "root", "namespaces", "tun", "unshare"),
+  fn() {
+    const script = `
+      import { TunDevice } from ${JSON.stringify(new URL("./tun.ts", import.meta.url).href)};
+      console.log(TunDevice.open("osl-tun").name);
+    `;
+    const hidden = 'mount -t tmpfs none /dev/net && umask 022 && exec "$0" eval "$1"';
+    const { stdout, stderr } = new Deno.Command("unshare", {
+      args: ["--mount", "--net", "sh", "-c", hidden, Deno.execPath(), script],
+    }).outputSync();
+    assertEquals(new TextDecoder().decode(stdout), "osl-tun\n", new TextDecoder().decode(stderr));
+  },
+});
+
 /** A namespace with a TUN device and addresses on it. */
 class Host {
   readonly ns: TestNetns;
