@@ -74,7 +74,7 @@ export class Namespace {
 
   /** Runs a command to its end. */
   run(command: readonly string[], options: RunOptions = {}): Promise<CommandResult> {
-    return runCommand(this.enter(command), options);
+    return runCommand(["setpriv", "--pdeathsig", "KILL", "--", ...this.enter(command)], options);
   }
 
   /** Starts a program, which ends with its namespace at the latest. */
@@ -194,14 +194,20 @@ export class Namespaces implements AsyncDisposable {
 
 /** Removes namespaces of a prefix whose makers are gone, with all that runs in them. */
 export async function sweep(prefix: string): Promise<void> {
-  if (!exists(NETNS_FOLDER)) return;
-  const pattern = new RegExp(`^${prefix}-(\\d+)-`);
-  for (const { name } of Deno.readDirSync(NETNS_FOLDER)) {
-    const pid = pattern.exec(name)?.[1];
-    if (pid === undefined || exists(`/proc/${pid}`)) continue;
+  for (const name of orphans(NETNS_FOLDER, prefix)) {
     killAll(parsePids((await runCommand(["ip", "netns", "pids", name])).stdout));
     deleteNamespaceNow(name);
   }
+}
+
+/** Names in a folder that are `PREFIX-PID-…` where no such process is left. */
+export function orphans(folder: string, prefix: string): string[] {
+  if (!exists(folder)) return [];
+  const pattern = new RegExp(`^${prefix}-(\\d+)-`);
+  return Array.from(Deno.readDirSync(folder), ({ name }) => name).filter((name) => {
+    const pid = pattern.exec(name)?.[1];
+    return pid !== undefined && !exists(`/proc/${pid}`);
+  });
 }
 
 /** Runs a command to its end. */

@@ -6,8 +6,13 @@
 /** How steps are shown. */
 export type Style = "terminal" | "plain" | "json";
 
-/** What a step found out, as name and value; shown beside it. */
-export type Findings = Readonly<Record<string, string | number>>;
+/** What a step found out. */
+export interface Findings {
+  /** For people: name and value, shown beside the step. */
+  readonly shown: Readonly<Record<string, string>>;
+  /** For programs: members of the step's JSON object. */
+  readonly data: Readonly<Record<string, unknown>>;
+}
 
 /** A step could not be done. */
 export class StepError extends Error {
@@ -32,11 +37,19 @@ const TITLE_WIDTH = 58;
 export class Checklist {
   readonly #style: Style;
   readonly #write: (text: string) => void;
+  #isSilent = false;
 
   /** @param write takes the text; by default it goes to stdout */
   constructor(style: Style, write: (text: string) => void = writeStdout) {
     this.#style = style;
-    this.#write = write;
+    this.#write = (text) => {
+      if (!this.#isSilent) write(text);
+    };
+  }
+
+  /** Shows nothing from now on: how steps end is of no interest once all of it is given up. */
+  silence(): void {
+    this.#isSilent = true;
   }
 
   /** Begins a group of steps. */
@@ -71,12 +84,13 @@ export class Checklist {
     try {
       const findings = await work();
       stopSpinner();
-      this.#done(title, true, performance.now() - start, findings ?? {});
+      this.#done(title, true, performance.now() - start, findings ?? { shown: {}, data: {} });
       return findings;
     } catch (error) {
       stopSpinner();
       const failure = new StepError(title, error);
-      this.#done(title, false, performance.now() - start, { error: failure.message });
+      const told = { error: failure.message };
+      this.#done(title, false, performance.now() - start, { shown: told, data: told });
       throw failure;
     }
   }
@@ -97,12 +111,14 @@ export class Checklist {
   }
 
   #done(step: string, ok: boolean, ms: number, findings: Findings): void {
-    if (this.#style === "json") return this.data({ step, ok, ms: Math.round(ms), ...findings });
+    if (this.#style === "json") {
+      return this.data({ step, ok, ms: Math.round(ms), ...findings.data });
+    }
     const colour = this.#style === "terminal";
     const mark = ok ? paint("✔", "32", colour) : paint("✘", "31", colour);
     const time = paint(duration(ms).padStart(8), "2", colour);
     this.#write(`  ${mark} ${step.padEnd(TITLE_WIDTH)} ${time}\n`);
-    for (const [name, value] of Object.entries(findings)) {
+    for (const [name, value] of Object.entries(findings.shown)) {
       this.note(`${paint(`${name}:`, "2", colour)} ${value}`);
     }
   }
@@ -127,5 +143,10 @@ function paint(text: string, code: string, colour: boolean): string {
 
 function writeStdout(text: string): void {
   const bytes = new TextEncoder().encode(text);
-  for (let from = 0; from < bytes.length;) from += Deno.stdout.writeSync(bytes.subarray(from));
+  try {
+    for (let from = 0; from < bytes.length;) from += Deno.stdout.writeSync(bytes.subarray(from));
+  } catch (error) {
+    // Whoever read it is gone; what has to be cleaned up still is.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
 }

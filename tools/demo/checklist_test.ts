@@ -9,9 +9,12 @@ function record(style: Style): { list: Checklist; text: () => string } {
 Deno.test("Checklist shows a plain line per step with what it found", async () => {
   const { list, text } = record("plain");
   list.heading("Direct");
-  await list.step("a page comes", () => Promise.resolve({ path: "direct", rtt: 1 }));
+  await list.step(
+    "a page comes",
+    () => Promise.resolve({ shown: { path: "direct", rtt: "1 ms" }, data: { rttMs: 1 } }),
+  );
   assertStringIncludes(text(), "\nDirect\n  ✔ a page comes ");
-  assertStringIncludes(text(), "      path: direct\n      rtt: 1\n");
+  assertStringIncludes(text(), "      path: direct\n      rtt: 1 ms\n");
   assertEquals(text().includes("\x1b"), false);
 });
 
@@ -30,7 +33,7 @@ Deno.test("Checklist as JSON has one object per line and nothing else", async ()
   const { list, text } = record("json");
   list.heading("Direct");
   list.note("for people");
-  await list.step("a page comes", () => Promise.resolve({ path: "direct" }));
+  await list.step("a page comes", () => Promise.resolve({ shown: {}, data: { path: "direct" } }));
   await list.step("nothing to say", () => Promise.resolve());
   list.data({ result: "passed" });
   const lines = text().trimEnd().split("\n").map((line) => ({ ...JSON.parse(line), ms: 0 }));
@@ -45,6 +48,15 @@ Deno.test("Checklist on a terminal leaves no spinner behind", async () => {
   const { list, text } = record("terminal");
   await list.step("a page comes", () => Promise.resolve());
   assertStringIncludes(text().split("\r\x1b[2K").at(-1)!, "a page comes");
+});
+
+Deno.test("Checklist is silent once it was told so", async () => {
+  const { list, text } = record("terminal");
+  await list.step("a page comes", () => {
+    list.silence();
+    return Promise.resolve();
+  });
+  assertEquals(text().includes("✔"), false);
 });
 
 Deno.test("duration and rate choose their unit", () => {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Process } from "../netns.ts";
+import { orphans, type Process } from "../netns.ts";
 import { ADDRESS, Topology, WEB_PORT } from "./topology.ts";
 
 /** The programs by the namespace that each runs in. */
@@ -70,6 +70,7 @@ export const API_URL = `ws://${ADDRESS.portal[0]}:8080/`;
 
 const READY_MS = 15_000;
 const POLL_MS = 20;
+const TEMP_FOLDER = "/tmp";
 const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** See the head of this file. */
@@ -98,7 +99,8 @@ export class Deployment implements AsyncDisposable {
   static async create({ prefix, dist = false }: DeploymentOptions): Promise<Deployment> {
     if (dist) await requireExecutables();
     const topology = await Topology.create(prefix);
-    const folder = await Deno.makeTempDir({ prefix: `${prefix}-` });
+    removeOldFolders(prefix);
+    const folder = await Deno.makeTempDir({ dir: TEMP_FOLDER, prefix: `${prefix}-${Deno.pid}-` });
     const deployment = new Deployment(topology, folder, dist);
     await deployment.writeConfig(deployment.config());
     return deployment;
@@ -308,6 +310,14 @@ export class Deployment implements AsyncDisposable {
 function token(kind: string): string {
   const random = crypto.getRandomValues(new Uint8Array(16));
   return `${kind}-${random.toHex()}`;
+}
+
+/** What deployments that were killed left behind, if it is ours. */
+function removeOldFolders(prefix: string): void {
+  for (const name of orphans(TEMP_FOLDER, prefix)) {
+    const path = `${TEMP_FOLDER}/${name}`;
+    if (Deno.lstatSync(path).uid === Deno.uid()) Deno.removeSync(path, { recursive: true });
+  }
 }
 
 async function requireExecutables(): Promise<void> {

@@ -8,7 +8,7 @@
  */
 
 import type { FetchReport } from "../netns/http_get.ts";
-import { type Checklist, duration, rate, StepError } from "./checklist.ts";
+import { type Checklist, duration, type Findings, rate, StepError } from "./checklist.ts";
 import { Deployment, type ProgramName } from "./deployment.ts";
 import { ADDRESS, NAMESPACE_NAMES, UNGRANTED_PORT, WEB_PORT } from "./topology.ts";
 
@@ -72,8 +72,9 @@ export class DemoRun {
     if (this.#interrupted) return;
     this.#interrupted = true;
     this.#list.say(`\ndemo: ${signal}, cleaning up`);
-    await this.#deployment?.close(1_000);
     this.#list.data({ result: "interrupted", signal });
+    this.#list.silence();
+    await this.#deployment?.close(1_000);
     Deno.exit(signal === "SIGINT" ? 130 : signal === "SIGTERM" ? 143 : 129);
   }
 
@@ -143,7 +144,11 @@ export class DemoRun {
         throw new Error(`unexpected answer: ${page.status} ${page.body}`);
       }
       firstByteMs = page.firstByteMs;
-      return { "first byte": duration(firstByteMs), path: await this.#describePath(expected) };
+      const path = await this.#checkPath(expected);
+      return {
+        shown: { "first byte": duration(firstByteMs), path: path.text },
+        data: { firstByteMs: Math.round(firstByteMs * 10) / 10, ...path.data },
+      };
     });
     return firstByteMs;
   }
@@ -153,30 +158,39 @@ export class DemoRun {
       const { topology } = this.#running;
       const report = await topology.download("client", ADDRESS.web[0], DOWNLOAD_MS);
       const { bytes, transferMs } = requireReport(report);
-      return { throughput: rate(bytes, transferMs) };
+      return {
+        shown: { throughput: rate(bytes, transferMs) },
+        data: { bytes, transferMs, bitsPerSecond: Math.round(bytes * 8_000 / transferMs) },
+      };
     });
   }
 
   /** Checks that the server is there and that the client does not reach it. */
-  async #refused(address: string, port: number): Promise<Record<string, string>> {
+  async #refused(address: string, port: number): Promise<Findings> {
     const { topology } = this.#running;
     requireReport(await topology.fetchPage("gateway", address, PAGE_LIMIT_MS, port));
     const report = await topology.fetchPage("client", address, REFUSAL_MS, port);
     if (report.ok) throw new Error("the client got the page");
-    return { "the client is told": report.error };
+    return { shown: { "the client is told": report.error }, data: { refusal: report.error } };
   }
 
-  async #describePath(expected: "direct" | "relayed"): Promise<string> {
+  /** The path that the client uses, in words and as data. */
+  async #checkPath(expected: "direct" | "relayed"): Promise<{ text: string; data: object }> {
     const status = await this.#running.status("client");
     const connection = status?.connections.find((c) => c.path !== undefined);
     const path = connection?.path;
     if (path === undefined) throw new Error("the client's status shows no path");
     const kind = path.kind === "relayed" || path.remoteRelayed ? "relayed" : "direct";
-    const relay = path.relay === undefined ? "" : ` over ${path.relay}`;
-    const rtt = connection?.rttMs === undefined ? "" : `, round trip ${ms(connection.rttMs)}`;
-    const text = `${kind}, ${path.local} to ${path.remote}${relay}${rtt}`;
+    const over = path.relay !== undefined
+      ? ` over relay ${path.relay}`
+      : path.remoteRelayed
+      ? " (the gateway's relay)"
+      : "";
+    const rttMs = connection?.rttMs;
+    const rtt = rttMs === undefined ? "" : `, round trip ${rttMs.toFixed(1)} ms`;
+    const text = `${kind}, ${path.local} to ${path.remote}${over}${rtt}`;
     if (kind !== expected) throw new Error(`expected a ${expected} path, got: ${text}`);
-    return text;
+    return { text, data: { path, rttMs } };
   }
 
   #explain(): void {
@@ -232,10 +246,6 @@ function requireReport(report: FetchReport): FetchReport & { readonly ok: true }
 function url(address: string, port = WEB_PORT): string {
   const host = address.includes(":") ? `[${address}]` : address;
   return `http://${host}${port === WEB_PORT ? "" : `:${port}`}/`;
-}
-
-function ms(value: number): string {
-  return `${value.toFixed(1)} ms`;
 }
 
 function fetchCommand(address: string): string {
