@@ -12,8 +12,9 @@
  *   can flow, and another one whenever a better one works; so traffic moves from a relay to the
  *   direct path. A nominated pair that falls silent gives way to one that answers after a few checks
  *   already, well before it is given up.
- * - The controlled side follows the newest nomination. One of a worse pair counts only if the better
- *   one was not nominated within the last second: datagrams overtake each other.
+ * - The controlled side uses the best of the pairs that the peer nominates. A check without
+ *   USE-CANDIDATE ends a nomination, and so do three nominations of another pair: peers may leave a
+ *   nomination standing when they move to a better pair, but not when they move to a worse one.
  * - USE-CANDIDATE is in every check of the nominated pair, and the controlling side sends data on it
  *   without waiting for the answer.
  * - Local peer-reflexive candidates are not kept: what matters of a local address is its base.
@@ -40,8 +41,8 @@ import { type IceTiming, pairTimeoutMs, sameTiming } from "./timing.ts";
 const MAX_CHECKS_PER_TICK = 40;
 /** When the rest of them follow. */
 const TICK_MS = 10;
-/** A nomination of a worse pair within this time of a better one's is taken for a late datagram. */
-const NOMINATION_REORDER_MS = 1_000;
+/** Checks by which the controlling side repeats a nomination, so that a move to a worse pair counts. */
+const REPEATED_NOMINATIONS = 2;
 
 /** Whether there is a path. */
 export type IceState = "checking" | "connected" | "disconnected";
@@ -120,7 +121,9 @@ export class IceAgent {
   #timeoutMs: number;
   #state: IceState = "checking";
   #nominated: CandidatePair | undefined;
+  /** Nominations by the peer so far. */
   #nominations = 0;
+  #hadPath = false;
   #now: Millis = 0 as Millis;
   /** The earliest deadline of the pairs; undefined when something has changed since. */
   #deadline: Millis | undefined;
@@ -325,7 +328,7 @@ export class IceAgent {
     const pair = remote && this.#form(now, local, remote);
     if (pair) {
       pair.trigger(now);
-      if (request.useCandidate && !this.#controlling) this.#noteNomination(now, pair);
+      if (!this.#controlling) this.#noteNomination(pair, request.useCandidate);
     }
     this.#settle(now);
     return true;
@@ -353,18 +356,14 @@ export class IceAgent {
     this.#controlling = controlling;
     for (const pair of this.#checklist.pairs()) {
       pair.updatePriority(controlling);
-      pair.nomination = 0;
+      pair.withdrawNomination();
     }
     if (controlling) this.#nominated?.hasten(now);
   }
 
-  #noteNomination(now: Millis, pair: CandidatePair): void {
-    const current = this.#nominated;
-    const isLate = current !== undefined && current !== pair && current.state === "succeeded" &&
-      current.priority > pair.priority && now - current.nominatedAt < NOMINATION_REORDER_MS;
-    if (isLate) return;
-    pair.nominatedAt = now;
-    pair.nomination = ++this.#nominations;
+  #noteNomination(pair: CandidatePair, isNominated: boolean): void {
+    if (isNominated) pair.noteNomination(++this.#nominations);
+    else pair.withdrawNomination();
   }
 
   /** §7.2.5. */
@@ -418,7 +417,6 @@ export class IceAgent {
 
   #giveUp(now: Millis, pair: CandidatePair): void {
     pair.giveUp(now, this.#timing, pair === this.#nominated);
-    pair.nomination = 0;
     if (pair !== this.#nominated) this.#forgetLearned(pair);
   }
 
@@ -454,7 +452,8 @@ export class IceAgent {
     const pair = this.#controlling ? this.#choose() : this.#follow();
     if (pair && pair !== previous) {
       this.#nominated = pair;
-      if (this.#controlling) pair.hasten(now);
+      this.#hadPath = true;
+      if (this.#controlling) pair.insist(now, previous ? REPEATED_NOMINATIONS : 0);
       if (previous) this.#forgetLearned(previous);
       this.#events.push({ tag: "nominated", local: pair.local, remote: pair.remote });
     }
@@ -475,14 +474,18 @@ export class IceAgent {
 
   /** The pair that a controlled agent uses: the peer's choice, or any that works once that is lost. */
   #follow(): CandidatePair | undefined {
-    let newest: CandidatePair | undefined;
-    for (const pair of this.#checklist.pairs()) {
-      if (pair.state !== "succeeded" || pair.nomination === 0) continue;
-      if (!newest || pair.nomination > newest.nomination) newest = pair;
+    const nominated = [...this.#checklist.pairs()].filter((pair) =>
+      pair.state === "succeeded" && pair.isNominatedByPeer
+    );
+    const settled = Math.max(0, ...nominated.map((pair) => pair.thirdNewestNomination));
+    let best: CandidatePair | undefined;
+    for (const pair of nominated) {
+      if (pair.newestNomination < settled) continue;
+      if (!best || pair.priority > best.priority) best = pair;
     }
-    if (newest) return newest;
-    const wasConnected = this.#state !== "checking" || this.#nominated !== undefined;
-    return wasConnected ? this.#choose() : undefined;
+    if (best) return best;
+    if (this.#nominated?.state === "succeeded") return this.#nominated;
+    return this.#hadPath ? this.#choose() : undefined;
   }
 
   #evaluate(): IceState {

@@ -40,10 +40,8 @@ export class CandidatePair {
   priority = 0n;
   /** Transaction ids of checks that have no answer yet, oldest first. */
   readonly inFlight: string[] = [];
-  /** Place in the order of the peer's nominations; 0 without one. */
-  nomination = 0;
-  /** When the peer nominated this pair last. */
-  nominatedAt: Millis = -Infinity as Millis;
+  /** Places in the order of the peer's nominations, the newest first; at most three. */
+  #nominations: readonly number[] = [];
 
   #state: PairState = "waiting";
   #dueAt: Millis;
@@ -53,6 +51,8 @@ export class CandidatePair {
   /** Checks since the last answer, or since the peer's last check. */
   #sends = 0;
   #isSuspect = false;
+  /** Checks that follow the next answers without the usual wait. */
+  #hurried = 0;
   #rttMs: number | undefined;
 
   /** A pair whose first check is due at once. */
@@ -99,6 +99,31 @@ export class CandidatePair {
     return this.#rttMs;
   }
 
+  /** Whether the peer nominates it. */
+  get isNominatedByPeer(): boolean {
+    return this.#nominations.length > 0;
+  }
+
+  /** Place of the peer's newest nomination of it; 0 without one. */
+  get newestNomination(): number {
+    return this.#nominations[0] ?? 0;
+  }
+
+  /** Place of the last but two; 0 with fewer. */
+  get thirdNewestNomination(): number {
+    return this.#nominations[2] ?? 0;
+  }
+
+  /** The peer nominates it. @param place later ones are greater */
+  noteNomination(place: number): void {
+    this.#nominations = [place, ...this.#nominations.slice(0, 2)];
+  }
+
+  /** The peer nominates it no longer. */
+  withdrawNomination(): void {
+    this.#nominations = [];
+  }
+
   /** When it is given up unless an answer comes. */
   failsAt(timeoutMs: number): Millis {
     return this.isPossible ? after(this.#silentSince, timeoutMs) : NEVER;
@@ -138,11 +163,15 @@ export class CandidatePair {
     this.#sends = 0;
     this.#isSuspect = false;
     this.#dueAt = after(this.#sentAt, timing.maxRtoMs);
+    if (this.#hurried > 0) {
+      this.#hurried--;
+      this.hasten(laterOf(now, after(this.#sentAt, TRIGGER_SPACING_MS)));
+    }
   }
 
   /** The peer checked this pair: unless it is known to work, ours follows at once (§7.3.1.4). */
   trigger(now: Millis): void {
-    if (this.#state === "succeeded" && this.#sends === 0) return;
+    if (this.#state === "succeeded" && this.#silentSince === NEVER) return;
     if (this.#state === "failed") this.restart(now);
     this.#sends = 0;
     this.#dueAt = earlier(this.#dueAt, laterOf(now, after(this.#sentAt, TRIGGER_SPACING_MS)));
@@ -156,9 +185,15 @@ export class CandidatePair {
     this.#dueAt = now;
   }
 
-  /** The next check is to leave now, whatever the schedule says. */
-  hasten(now: Millis): void {
-    this.#dueAt = earlier(this.#dueAt, now);
+  /** The next check is to leave at `at`, if the schedule says no sooner. */
+  hasten(at: Millis): void {
+    this.#dueAt = earlier(this.#dueAt, at);
+  }
+
+  /** The next check leaves now, and so many more as soon as it is answered. */
+  insist(now: Millis, times: number): void {
+    this.#hurried = times;
+    this.hasten(now);
   }
 
   /** The next check waits until `at`, since too many are due. */
@@ -173,6 +208,8 @@ export class CandidatePair {
     this.#silentSince = NEVER;
     this.#sends = 0;
     this.#isSuspect = false;
+    this.#hurried = 0;
+    this.#nominations = [];
     this.#dueAt = worked ? after(now, lostIntervalMs(timing, isNominated)) : NEVER;
   }
 
@@ -191,7 +228,7 @@ export class CandidatePair {
           : laterOf(now, after(this.#sentAt, retransmitDelayMs(timing, Math.max(1, this.#sends))));
         return;
       case "succeeded":
-        if (this.#sends === 0) {
+        if (this.#silentSince === NEVER) {
           this.#dueAt = laterOf(now, after(this.#sentAt, timing.maxRtoMs));
           return;
         }
