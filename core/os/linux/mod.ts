@@ -40,3 +40,11 @@ export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
 export { MAX_SEGMENTS, MAX_SEND_BYTES } from "./udp_constants.ts";
 export { type ReceiveCounters, ReceiveSlots, SLOT_SIZE } from "./udp_receiver.ts";
 export { type SendCounters, SendResult } from "./udp_sender.ts";
+export type {
+  Family,
+  IpAddress,
+  Prefix,
+  SocketAddress,
+  SocketAddressCache,
+} from "../../ip/address.ts";
+export type { Brand } from "../../units.ts";

@@ -69,36 +69,43 @@ export class ReceiveSlots {
   readonly buffer: Uint8Array<ArrayBuffer>;
   /** Number of slots. */
   readonly count: number;
-  // The kernel writes through the addresses in these during each call.
-  /** What `buffer` is a view of. */
-  readonly data: Memory;
+  // The kernel writes through addresses of these during each call.
   /** One struct mmsghdr per slot. */
-  readonly headers: Memory;
+  readonly headers: Uint8Array<ArrayBuffer>;
+  /** The same in words of four bytes. */
+  readonly headerWords: Uint32Array<ArrayBuffer>;
   /** One struct sockaddr per slot. */
-  readonly names: Memory;
-  /** Control messages, {@link CONTROL_SIZE} bytes per slot. */
-  readonly control: Memory;
+  readonly names: Uint8Array<ArrayBuffer>;
+  /** Control messages of each slot. */
+  readonly control: Uint8Array<ArrayBuffer>;
+  /** The same in words of four bytes. */
+  readonly controlWords: Uint32Array<ArrayBuffer>;
   readonly #iovecs: Memory;
 
   /** Prepares slots.
    * @param count at least 1 */
   constructor(count: number) {
     this.count = count;
-    this.data = new Memory(count * SLOT_SIZE);
-    this.buffer = this.data.bytes;
-    this.headers = new Memory(count * MMSGHDR_SIZE);
+    const data = new Memory(count * SLOT_SIZE);
+    const headers = new Memory(count * MMSGHDR_SIZE);
+    const names = new Memory(count * SOCKADDR_SIZE);
+    const control = new Memory(count * CONTROL_SIZE);
     this.#iovecs = new Memory(count * IOVEC_SIZE);
-    this.names = new Memory(count * SOCKADDR_SIZE);
-    this.control = new Memory(count * CONTROL_SIZE);
+    this.buffer = data.bytes;
+    this.headers = headers.bytes;
+    this.headerWords = headers.u32;
+    this.names = names.bytes;
+    this.control = control.bytes;
+    this.controlWords = control.u32;
     for (let i = 0; i < count; i++) {
       const iovec = i * IOVEC_SIZE;
-      this.#iovecs.putAddress(iovec, this.data.address + i * SLOT_SIZE);
+      this.#iovecs.putAddress(iovec, data.address + i * SLOT_SIZE);
       this.#iovecs.u32[(iovec >> 2) + 2] = SLOT_SIZE;
       const header = i * MMSGHDR_SIZE;
-      this.headers.putAddress(header, this.names.address + i * SOCKADDR_SIZE);
-      this.headers.putAddress(header + 16, this.#iovecs.address + iovec);
-      this.headers.u32[i * MMSGHDR_WORDS + IOVLEN] = 1;
-      this.headers.putAddress(header + 32, this.control.address + i * CONTROL_SIZE);
+      headers.putAddress(header, names.address + i * SOCKADDR_SIZE);
+      headers.putAddress(header + 16, this.#iovecs.address + iovec);
+      headers.u32[i * MMSGHDR_WORDS + IOVLEN] = 1;
+      headers.putAddress(header + 32, control.address + i * CONTROL_SIZE);
       this.rearm(i);
     }
   }
@@ -106,8 +113,8 @@ export class ReceiveSlots {
   /** Sets the sizes of slot `i`, which the kernel overwrites with what it used. */
   rearm(i: number): void {
     const header = i * MMSGHDR_WORDS;
-    this.headers.u32[header + NAMELEN] = SOCKADDR_SIZE;
-    this.headers.u32[header + CONTROLLEN] = CONTROL_SIZE;
+    this.headerWords[header + NAMELEN] = SOCKADDR_SIZE;
+    this.headerWords[header + CONTROLLEN] = CONTROL_SIZE;
   }
 }
 
@@ -157,16 +164,11 @@ export class DatagramReceiver {
     this.#locals = new Array(slots.count).fill(bound);
   }
 
-  /** Address of {@link buffer}'s first byte, for gathering sends out of it. */
-  get bufferAddress(): number {
-    return this.#slots.data.address;
-  }
-
   /** Fetches what waits; never blocks. @returns the number of messages, 0 when there is none */
   receive(): number {
     for (let attempt = 0; attempt < 8; attempt++) {
       const { headers, count } = this.#slots;
-      const n = libc.recvmmsg(this.#fd, headers.bytes, count, MSG_DONTWAIT, null);
+      const n = libc.recvmmsg(this.#fd, headers, count, MSG_DONTWAIT, null);
       if (n >= 0) {
         this.counters.calls++;
         this.counters.messages += n;
@@ -216,11 +218,11 @@ export class DatagramReceiver {
 
   #take(i: number): void {
     const slots = this.#slots;
-    const words = slots.headers.u32;
+    const words = slots.headerWords;
     const header = i * MMSGHDR_WORDS;
     const length = words[header + MSG_LEN]!;
     this.#lengths[i] = length;
-    this.#froms[i] = readSockaddr(this.#cache, this.#family, slots.names.bytes, i * SOCKADDR_SIZE);
+    this.#froms[i] = readSockaddr(this.#cache, this.#family, slots.names, i * SOCKADDR_SIZE);
     this.#segmentSizes[i] = Math.max(1, length);
     this.#ecns[i] = 0;
     this.#locals[i] = this.#bound;
@@ -233,8 +235,8 @@ export class DatagramReceiver {
 
   #readControl(i: number, length: number): void {
     const base = i * CONTROL_SIZE;
-    const words = this.#slots.control.u32;
-    const bytes = this.#slots.control.bytes;
+    const words = this.#slots.controlWords;
+    const bytes = this.#slots.control;
     for (let at = base; at + 16 <= base + length;) {
       const size = words[at >> 2]!;
       if (size < 16) return;
