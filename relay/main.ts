@@ -47,6 +47,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     stampSecret: stampSecret.reveal(),
     ownAddresses: interfaces.map((address) => address.replace(/%.*$/, "")),
     allowedPeers: endpoints.allowedPeers.map((p) => p.text),
+    isStandalone: token === undefined,
     logFilter: logFilterText(),
     logFormat: config.logFormat,
   };

@@ -41,16 +41,29 @@ export class PortPool {
 
   /** A random free port, which is free no more; `undefined` when there is none. */
   take(): Port | undefined {
+    return this.#free === 0 ? undefined : this.#takeAt(randomBelow(this.#random, this.#free));
+  }
+
+  /** As {@link take}, but even (RFC 8656 §7.2). */
+  takeEven(): Port | undefined {
     if (this.#free === 0) return undefined;
-    const i = randomBelow(this.#random, this.#free);
-    const port = this.#ports[i]!;
-    this.#ports[i] = this.#ports[--this.#free]!;
-    this.#ports[this.#free] = port;
-    return toPort(port);
+    const from = randomBelow(this.#random, this.#free);
+    for (let i = 0; i < this.#free; i++) {
+      const at = (from + i) % this.#free;
+      if ((this.#ports[at]! & 1) === 0) return this.#takeAt(at);
+    }
+    return undefined;
   }
 
   /** Makes a taken port free again. The caller gives back what it took, and that once. */
   giveBack(port: Port): void {
     this.#ports[this.#free++] = port;
+  }
+
+  #takeAt(i: number): Port | undefined {
+    const port = this.#ports[i]!;
+    this.#ports[i] = this.#ports[--this.#free]!;
+    this.#ports[this.#free] = port;
+    return toPort(port);
   }
 }

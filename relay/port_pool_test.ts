@@ -31,3 +31,11 @@ Deno.test("PortPool gives again what it got back, and nothing else", () => {
     assertEquals(pool.free, 10 - held.size);
   }
 });
+
+Deno.test("PortPool finds an even port as long as there is one", () => {
+  const pool = new PortPool({ lowest: 50_001, highest: 50_010 }, seededRandom(4));
+  const even: number[] = [];
+  for (let port; (port = pool.takeEven()) !== undefined;) even.push(port);
+  assertEquals(even.toSorted(), [50_002, 50_004, 50_006, 50_008, 50_010]);
+  assertEquals(pool.free, 5);
+});

@@ -30,6 +30,7 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
     ports: start.ports,
     ownAddresses: start.ownAddresses.map(ip),
     allowedPeers: start.allowedPeers.map(prefix),
+    legacyChannels: start.isStandalone,
   });
   const bind = new Map<Family, IpAddress>();
   if (start.v4) bind.set(4, ip(start.v4.bind));

@@ -13,7 +13,7 @@
  * Deviations from RFC 8656:
  * - no Send and Data indications and no permissions; CREATE_PERMISSION succeeds without effect,
  *   only a bound channel admits traffic;
- * - no EVEN-PORT, RESERVATION-TOKEN, DONT-FRAGMENT (420), no TCP allocations;
+ * - no RESERVATION-TOKEN and DONT-FRAGMENT (420), no reserving of a next port (508), no TCP;
  * - a dual allocation of which only one family is served is granted without ADDRESS-ERROR-CODE;
  * - no 441, see `auth.ts`; one allocation per username, the newest wins.
  *
@@ -33,6 +33,9 @@ import {
 import type { Transmit } from "@firezone/core/transmit";
 import {
   ChannelDataRef,
+  type ChannelNumber,
+  LAST_CHANNEL,
+  LAST_LEGACY_CHANNEL,
   looksLikeChannelData,
   Parse,
   parseChannelData,
@@ -75,6 +78,8 @@ export interface RelayServerOptions {
   readonly allowedPeers?: readonly Prefix[] | undefined;
   /** SOFTWARE attribute of all answers. */
   readonly software?: string | undefined;
+  /** Whether channels 0x5000 to 0x7FFF of RFC 5766 are served as well. */
+  readonly legacyChannels?: boolean | undefined;
 }
 
 /** What the owner must do with sockets. In each family of the list. */
@@ -117,6 +122,7 @@ interface Pending {
   readonly key: Uint8Array;
   readonly families: readonly Family[];
   readonly lifetimeSeconds: number;
+  readonly isEven: boolean;
   readonly port: Port;
   readonly attempt: number;
 }
@@ -137,6 +143,7 @@ export class RelayServer {
 
   readonly #public: ReadonlyMap<Family, IpAddress>;
   readonly #software: string;
+  readonly #lastChannel: ChannelNumber;
   readonly #auth: Authenticator;
   readonly #nonces: Nonces;
   readonly #ports: PortPool;
@@ -156,6 +163,7 @@ export class RelayServer {
     if (v6) served.push([6, v6]);
     this.#public = new Map(served);
     this.#software = options.software ?? "firezone-relay";
+    this.#lastChannel = options.legacyChannels ? LAST_LEGACY_CHANNEL : LAST_CHANNEL;
     this.#nonces = new Nonces(options.random);
     this.#auth = new Authenticator(options.stampSecret, this.#nonces);
     const ports = options.ports ?? DEFAULT_PORTS;
@@ -194,7 +202,7 @@ export class RelayServer {
     end: number,
     out: Forwarding,
   ): boolean {
-    if (looksLikeChannelData(buf, start, end)) {
+    if (looksLikeChannelData(buf, start, end, this.#lastChannel)) {
       return this.#handleChannelData(client, buf, start, end, out);
     }
     // A reply to port 0 cannot be sent.
@@ -256,7 +264,8 @@ export class RelayServer {
     if (pending === undefined) return;
     this.#pending.delete(id);
     // Another program may hold this one port: draw again before giving this one back.
-    const port = pending.attempt < MAX_BIND_ATTEMPTS ? this.#ports.take() : undefined;
+    const mayRetry = pending.attempt < MAX_BIND_ATTEMPTS;
+    const port = mayRetry ? this.#takePort(pending.isEven) : undefined;
     this.#ports.giveBack(pending.port);
     if (port !== undefined) this.#create({ ...pending, port, attempt: pending.attempt + 1 });
     else {
@@ -297,7 +306,7 @@ export class RelayServer {
     out: Forwarding,
   ): boolean {
     const data = this.#channelData;
-    if (parseChannelData(buf, start, end, data) !== Parse.Ok) {
+    if (parseChannelData(buf, start, end, data, this.#lastChannel) !== Parse.Ok) {
       this.counters.malformed++;
       return false;
     }
@@ -358,9 +367,10 @@ export class RelayServer {
         if (request.requestedTransport === undefined) return this.#badRequest(client, request);
         break;
       case METHOD.channelBind:
-        if (request.channelNumber === undefined || request.peerAddress === undefined) {
-          return this.#badRequest(client, request);
-        }
+        if (
+          toChannelNumber(request.channelNumber ?? 0, this.#lastChannel) === undefined ||
+          request.peerAddress === undefined
+        ) return this.#badRequest(client, request);
         break;
       case METHOD.refresh:
       case METHOD.createPermission:
@@ -431,13 +441,14 @@ export class RelayServer {
     if (families.length === 0) {
       return this.#reject(client, request, 440, key);
     }
+    if (request.evenPort === "even-and-next") return this.#reject(client, request, 508, key);
     this.#freeUser(username);
-    const port = this.#ports.take();
-    if (port === undefined) {
-      return this.#reject(client, request, 508, key);
-    }
+    const isEven = request.evenPort !== undefined;
+    const port = this.#takePort(isEven);
+    if (port === undefined) return this.#reject(client, request, 508, key);
     const lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
-    this.#create({ request, client, username, key, families, lifetimeSeconds, port, attempt: 1 });
+    const granted = { families, lifetimeSeconds, isEven, port, attempt: 1 };
+    this.#create({ request, client, username, key, ...granted });
   }
 
   /** RFC 8656 §8.2. */
@@ -467,9 +478,9 @@ export class RelayServer {
   ): void {
     const allocation = this.#table.byClient(client);
     if (!allocation) return this.#reject(client, request, 437, key);
-    const number = toChannelNumber(request.channelNumber!);
+    const number = request.channelNumber as ChannelNumber; // judged before
     const peer = request.peerAddress!;
-    if (number === undefined || peer.port === 0) return this.#badRequest(client, request, key);
+    if (peer.port === 0) return this.#badRequest(client, request, key);
     if (!allocation.families.includes(peer.family)) {
       return this.#reject(client, request, 443, key);
     }
@@ -491,6 +502,10 @@ export class RelayServer {
     this.#pending.set(id, pending);
     const { port, families } = pending;
     this.#commands.push({ tag: "create-allocation", id, port, families });
+  }
+
+  #takePort(isEven: boolean): Port | undefined {
+    return isEven ? this.#ports.takeEven() : this.#ports.take();
   }
 
   /** Ends what this user has, here or on its way. */

@@ -409,6 +409,37 @@ Deno.test("Traffic does not keep a channel", () => {
   assertEquals(rig.fromClient(ALICE, 0x4000, 1), undefined);
 });
 
+Deno.test("Channel numbers of RFC 5766 are served where that is wanted", () => {
+  for (const legacyChannels of [false, true]) {
+    const rig = new Rig({ legacyChannels });
+    const port = rig.allocate(ALICE);
+    assertEquals(rig.bindCode(ALICE, 0x7fff, PEER), legacyChannels ? 0 : 400);
+    const down = rig.fromPeer(PEER, port, new Uint8Array(1));
+    assertEquals(down?.channel as number | undefined, legacyChannels ? 0x7fff : undefined);
+    const up = new Uint8Array([0x7f, 0xff, 0, 1, 9]);
+    const { server, now, wall } = rig;
+    const forwards = server.handleClientInput(now, wall, ALICE, up, 0, 5, new Forwarding());
+    assertEquals(forwards, legacyChannels);
+    assertEquals(rig.bindCode(ALICE, 0x8000, BOB), 400);
+  }
+});
+
+Deno.test("EVEN-PORT gets an even port; a pair of ports is not to be had", () => {
+  const rig = new Rig();
+  const { username } = rig.credentials();
+  const key = keyOf(rig.credentials());
+  const asked = () =>
+    new StunWriter("request", METHOD.allocate, rig.id()).requestedTransport(17).username(username)
+      .nonce(rig.nonce(ALICE));
+  const [pair] = rig.datagram(ALICE, withAttribute(0x0018, asked(), key, [0x80]));
+  assertEquals(pair!.errorCode?.code, 508);
+  for (let i = 0; i < 8; i++) {
+    const [even] = rig.datagram(ALICE, withAttribute(0x0018, asked(), key, [0]));
+    assertEquals(even!.relayedAddresses[0]!.port % 2, 0);
+    rig.refresh(ALICE, 0);
+  }
+});
+
 Deno.test("CREATE_PERMISSION succeeds without effect for whoever is known", () => {
   const rig = new Rig();
   const writer = () => new StunWriter("request", METHOD.createPermission, rig.id());
@@ -624,18 +655,25 @@ function keyOf(credentials: TurnCredentials): Uint8Array {
   return longTermKey(credentials.username, credentials.realm, credentials.password);
 }
 
-/** A request with an attribute that {@link StunWriter} would not write. */
-function withAttribute(type: number, writer: StunWriter, key?: Uint8Array): Uint8Array {
+/** A request with an attribute that {@link StunWriter} would not write; up to four bytes of value. */
+function withAttribute(
+  type: number,
+  writer: StunWriter,
+  key?: Uint8Array,
+  value: readonly number[] = [],
+): Uint8Array {
   const plain = writer.finish();
-  const bytes = new Uint8Array(plain.length + 4 + (key ? 24 : 0));
+  const end = plain.length + 4 + (value.length > 0 ? 4 : 0);
+  const bytes = new Uint8Array(end + (key ? 24 : 0));
   bytes.set(plain);
   writeU16(bytes, plain.length, type);
+  writeU16(bytes, plain.length + 2, value.length);
+  bytes.set(value, plain.length + 4);
   writeU16(bytes, 2, bytes.length - 20);
   if (key) {
-    const at = plain.length + 4;
-    writeU16(bytes, at, 0x0008);
-    writeU16(bytes, at + 2, 20);
-    bytes.set(createHmac("sha1", key).update(bytes.subarray(0, at)).digest(), at + 4);
+    writeU16(bytes, end, 0x0008);
+    writeU16(bytes, end + 2, 20);
+    bytes.set(createHmac("sha1", key).update(bytes.subarray(0, end)).digest(), end + 4);
   }
   return bytes;
 }

@@ -31,6 +31,8 @@ export interface RelayStart {
   readonly ownAddresses: readonly string[];
   /** Prefixes of peers that are accepted although policy refuses them. */
   readonly allowedPeers: readonly string[];
+  /** Whether others than Firezone's clients come, among them old ones. */
+  readonly isStandalone: boolean;
   /** Log filter of the main thread. */
   readonly logFilter: string;
   /** Log format of the main thread. */

@@ -23,6 +23,7 @@ export const ATTRIBUTE = {
   nonce: 0x0015,
   xorRelayedAddress: 0x0016,
   requestedAddressFamily: 0x0017,
+  evenPort: 0x0018,
   requestedTransport: 0x0019,
   xorMappedAddress: 0x0020,
   priority: 0x0024,

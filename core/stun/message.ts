@@ -6,7 +6,7 @@
  *   {@link StunMessage.malformedAttribute}; servers answer that with 400.
  * - Text above the lengths that the RFC allows does not decode, so an echo always fits a message.
  * - MAPPED-ADDRESS and UNKNOWN-ATTRIBUTES are known but not read; MESSAGE-INTEGRITY-SHA256, DATA,
- *   EVEN-PORT, DONT-FRAGMENT and RESERVATION-TOKEN are unknown.
+ *   DONT-FRAGMENT and RESERVATION-TOKEN are unknown.
  *
  * Owns: what the bytes say. Does not own: whether it may be said, see `integrity.ts` and the owner.
  * Cost: copies the message; meant for the control path alone.
@@ -84,8 +84,10 @@ export class StunMessage {
   readonly relayedAddresses: readonly SocketAddress[];
   /** LIFETIME, up to 2^32 - 1. */
   readonly lifetimeSeconds: number | undefined;
-  /** CHANNEL-NUMBER, 0x4000 to 0x4fff. */
+  /** CHANNEL-NUMBER, 0x4000 to 0x7fff; those above 0x4fff belong to RFC 5766 alone. */
   readonly channelNumber: number | undefined;
+  /** EVEN-PORT: whether the next higher port is to be reserved as well. */
+  readonly evenPort: "even" | "even-and-next" | undefined;
   /** REQUESTED-TRANSPORT, a protocol number; 17 is UDP. */
   readonly requestedTransport: number | undefined;
   /** REQUESTED-ADDRESS-FAMILY. */
@@ -126,6 +128,7 @@ export class StunMessage {
     this.relayedAddresses = attributes.relayedAddresses;
     this.lifetimeSeconds = attributes.lifetimeSeconds;
     this.channelNumber = attributes.channelNumber;
+    this.evenPort = attributes.evenPort;
     this.requestedTransport = attributes.requestedTransport;
     this.requestedAddressFamily = attributes.requestedAddressFamily;
     this.additionalAddressFamily = attributes.additionalAddressFamily;
@@ -236,12 +239,12 @@ function decode(
     }
     case ATTRIBUTE.lifetime:
       return (a.lifetimeSeconds = parseU32(bytes, start, end)) !== undefined;
-    case ATTRIBUTE.channelNumber: {
-      const number = end - start === 4 ? readU16(bytes, start) : 0;
-      if (number < 0x4000 || number > 0x4fff) return false;
-      a.channelNumber = number;
+    case ATTRIBUTE.channelNumber:
+      return (a.channelNumber = parseChannelNumber(bytes, start, end)) !== undefined;
+    case ATTRIBUTE.evenPort:
+      if (end - start !== 1) return false;
+      a.evenPort = (bytes[start]! & 0x80) === 0 ? "even" : "even-and-next";
       return true;
-    }
     case ATTRIBUTE.requestedTransport:
       return (a.requestedTransport = parseFirstByte(bytes, start, end)) !== undefined;
     case ATTRIBUTE.requestedAddressFamily:
@@ -288,6 +291,11 @@ function parseU64(bytes: Uint8Array, start: number, end: number): bigint | undef
   return BigInt(readU32(bytes, start)) << 32n | BigInt(readU32(bytes, start + 4));
 }
 
+function parseChannelNumber(bytes: Uint8Array, start: number, end: number): number | undefined {
+  const number = end - start === 4 ? readU16(bytes, start) : 0;
+  return number >= 0x4000 && number <= 0x7fff ? number : undefined;
+}
+
 function parseFirstByte(bytes: Uint8Array, start: number, end: number): number | undefined {
   return end - start === 4 ? bytes[start] : undefined;
 }
@@ -308,6 +316,7 @@ function noAttributes(): Attributes {
     relayedAddresses: [],
     lifetimeSeconds: undefined,
     channelNumber: undefined,
+    evenPort: undefined,
     requestedTransport: undefined,
     requestedAddressFamily: undefined,
     additionalAddressFamily: undefined,

@@ -148,8 +148,9 @@ Deno.test("values that do not decode are reported, and the rest is read", () => 
     ["ERROR-CODE class", 0x0009, [0, 0, 7, 0]],
     ["ERROR-CODE number", 0x0009, [0, 0, 4, 100]],
     ["CHANNEL-NUMBER below", 0x000c, [0x3f, 0xff, 0, 0]],
-    ["CHANNEL-NUMBER above", 0x000c, [0x50, 0, 0, 0]],
+    ["CHANNEL-NUMBER above", 0x000c, [0x80, 0, 0, 0]],
     ["CHANNEL-NUMBER short", 0x000c, [0x40, 0]],
+    ["EVEN-PORT", 0x0018, [0, 0]],
     ["LIFETIME", 0x000d, [0, 0, 0]],
     ["XOR-PEER-ADDRESS family", 0x0012, [0, 3, 0, 0, 0, 0, 0, 0]],
     ["XOR-RELAYED-ADDRESS length", 0x0016, [0, 2, 0, 0, 0, 0, 0, 0]],
@@ -178,7 +179,7 @@ Deno.test("no bytes make the parser throw", () => {
 });
 
 Deno.test("no attributes make the parser throw", () => {
-  const known = [1, 6, 8, 9, 10, 12, 13, 18, 20, 21, 22, 23, 25, 32, 36, 37];
+  const known = [1, 6, 8, 9, 10, 12, 13, 18, 20, 21, 22, 23, 24, 25, 32, 36, 37];
   const types = fc.oneof(
     fc.constantFrom(...known, 0x8000, 0x8022, 0x8028, 0x8029, 0x802a),
     fc.integer({ min: 0, max: 0xffff }),

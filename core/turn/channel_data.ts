@@ -13,7 +13,7 @@
 import { readU16, writeU16 } from "../bytes/mod.ts";
 import type { Brand } from "../units.ts";
 
-/** TURN channel, 0x4000 to 0x4FFF (RFC 8656 §12). */
+/** TURN channel, 0x4000 to 0x4FFF (RFC 8656 §12), or to 0x7FFF for clients of RFC 5766. */
 export type ChannelNumber = Brand<number, "ChannelNumber">;
 
 /** The smallest channel number. */
@@ -22,12 +22,15 @@ export const FIRST_CHANNEL: ChannelNumber = 0x4000 as ChannelNumber;
 /** The largest channel number. */
 export const LAST_CHANNEL: ChannelNumber = 0x4fff as ChannelNumber;
 
+/** The largest channel number of RFC 5766 §11, from before datagrams were told apart by RFC 7983. */
+export const LAST_LEGACY_CHANNEL: ChannelNumber = 0x7fff as ChannelNumber;
+
 /** Bytes in front of the application data. */
 export const CHANNEL_DATA_HEADER_LENGTH = 4;
 
 /** The only door from bytes to a channel number. */
-export function toChannelNumber(n: number): ChannelNumber | undefined {
-  return n >= FIRST_CHANNEL && n <= LAST_CHANNEL ? n as ChannelNumber : undefined;
+export function toChannelNumber(n: number, last = LAST_CHANNEL): ChannelNumber | undefined {
+  return n >= FIRST_CHANNEL && n <= last ? n as ChannelNumber : undefined;
 }
 
 /** What {@link parseChannelData} found. */
@@ -50,14 +53,20 @@ export class ChannelDataRef {
 }
 
 /** Whether the first byte is one that only ChannelData begins with (RFC 7983 §7). */
-export function looksLikeChannelData(buf: Uint8Array, start: number, end: number): boolean {
-  return end > start && buf[start]! >= 0x40 && buf[start]! <= 0x4f;
+export function looksLikeChannelData(
+  buf: Uint8Array,
+  start: number,
+  end: number,
+  last = LAST_CHANNEL,
+): boolean {
+  return end > start && buf[start]! >= 0x40 && buf[start]! <= last >> 8;
 }
 
 /**
  * Parses the datagram `buf[start, end)` (§12.6), whatever its bytes; never throws.
  *
  * @param buf borrowed for this call only
+ * @param last largest channel number
  * @param out on `Parse.Ok` the application data is `buf[out.start, out.end)`, else `out` is untouched
  */
 export function parseChannelData(
@@ -65,9 +74,10 @@ export function parseChannelData(
   start: number,
   end: number,
   out: ChannelDataRef,
+  last = LAST_CHANNEL,
 ): Parse {
   if (end - start < CHANNEL_DATA_HEADER_LENGTH) return Parse.TooShort;
-  const channel = toChannelNumber(readU16(buf, start));
+  const channel = toChannelNumber(readU16(buf, start), last);
   if (channel === undefined) return Parse.NotChannelNumber;
   const dataStart = start + CHANNEL_DATA_HEADER_LENGTH;
   const dataEnd = dataStart + readU16(buf, start + 2);
