@@ -12,6 +12,9 @@
 /** Bytes that sealing adds. */
 export const TAG_LENGTH = 16;
 
+/** The most zero bytes that sealing adds to a plaintext. */
+export const MAX_PADDING = 15;
+
 /** Bytes of a key. */
 export const KEY_LENGTH = 32;
 
@@ -30,9 +33,10 @@ export type AeadName = "libcrypto" | "node" | "noble";
  */
 export interface AeadKey {
   /**
-   * Writes ciphertext and tag, `srcEnd - srcStart + 16` bytes, at `dst[dstStart]`.
+   * Writes ciphertext and tag, `srcEnd - srcStart + padding + 16` bytes, at `dst[dstStart]`.
    *
    * @param counter at most 2^53 - 1, never used twice with this key
+   * @param padding zero bytes to seal after the source, at most 15; none by default
    */
   seal(
     counter: number,
@@ -41,6 +45,7 @@ export interface AeadKey {
     srcEnd: number,
     dst: Uint8Array,
     dstStart: number,
+    padding?: number,
   ): void;
 
   /**
@@ -119,6 +124,12 @@ export function checkRange(
   throw new RangeError(
     `Cannot seal or open [${srcStart}, ${srcEnd}) of ${src.length} bytes into ${dst.length} bytes at ${dstStart}`,
   );
+}
+
+/** Refuses more padding than there may be. */
+export function checkPadding(padding: number): void {
+  if (padding >= 0 && padding <= MAX_PADDING) return;
+  throw new RangeError(`Cannot pad with ${padding} bytes: expected at most ${MAX_PADDING}`);
 }
 
 /** Refuses keys of a wrong length. */

@@ -10,6 +10,7 @@ import {
   type AeadBackend,
   type AeadKey,
   checkKey,
+  checkPadding,
   checkRange,
   TAG_LENGTH,
   writeCounterNonce,
@@ -30,6 +31,8 @@ const AS_IT_WAS = -1;
 // One thread uses them for the length of one call, so all keys share them.
 const nonce = new Uint8Array(128);
 const tag = new Uint8Array(128);
+const zeros = new Uint8Array(128);
+const sealedZeros = new Uint8Array(128);
 /** Where libcrypto writes how much the last step gave: always nothing. */
 const finalLength = new Uint8Array(128);
 // Each cache sees the buffers of one use, so that they do not displace each other.
@@ -78,9 +81,11 @@ class LibcryptoKey implements AeadKey {
     srcEnd: number,
     dst: Uint8Array,
     dstStart: number,
+    padding = 0,
   ): void {
     const length = srcEnd - srcStart;
-    checkRange(src, srcStart, srcEnd, dst, dstStart, length + TAG_LENGTH);
+    checkPadding(padding);
+    checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
     const calls = this.#calls;
     const context = this.#sealing ?? this.#prepareSealing();
     writeCounterNonce(nonce, counter);
@@ -93,9 +98,14 @@ class LibcryptoKey implements AeadKey {
         length,
       );
     }
+    let at = dstStart + length;
+    if (padding > 0) {
+      // By way of a buffer of ours: a view of `dst` for every length of packet would be garbage.
+      calls.EVP_Cipher(context, sealedZeros, zeros, padding);
+      for (let i = 0; i < padding; i++) dst[at++] = sealedZeros[i]!;
+    }
     calls.EVP_CipherFinal_ex(context, tag, finalLength);
     calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tag);
-    const at = dstStart + length;
     for (let i = 0; i < TAG_LENGTH; i++) dst[at + i] = tag[i]!;
   }
 

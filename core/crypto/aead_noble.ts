@@ -8,6 +8,7 @@ import {
   type AeadBackend,
   type AeadKey,
   checkKey,
+  checkPadding,
   checkRange,
   NONCE_LENGTH,
   TAG_LENGTH,
@@ -41,12 +42,18 @@ class NobleKey implements AeadKey {
     srcEnd: number,
     dst: Uint8Array,
     dstStart: number,
+    padding = 0,
   ): void {
-    const written = srcEnd - srcStart + TAG_LENGTH;
-    checkRange(src, srcStart, srcEnd, dst, dstStart, written);
+    const length = srcEnd - srcStart;
+    checkPadding(padding);
+    checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
     writeCounterNonce(this.#nonce, counter);
-    const sealed = chacha20poly1305(this.#key, this.#nonce).encrypt(src.subarray(srcStart, srcEnd));
-    dst.set(sealed, dstStart);
+    let plaintext = src.subarray(srcStart, srcEnd);
+    if (padding > 0) {
+      plaintext = new Uint8Array(length + padding);
+      plaintext.set(src.subarray(srcStart, srcEnd));
+    }
+    dst.set(chacha20poly1305(this.#key, this.#nonce).encrypt(plaintext), dstStart);
   }
 
   open(

@@ -8,13 +8,16 @@ import {
   type AeadBackend,
   type AeadKey,
   checkKey,
+  checkPadding,
   checkRange,
+  MAX_PADDING,
   NONCE_LENGTH,
   TAG_LENGTH,
   writeCounterNonce,
 } from "./aead.ts";
 
 const ALGORITHM = "chacha20-poly1305";
+const ZEROS = new Uint8Array(MAX_PADDING);
 const OPTIONS = { authTagLength: TAG_LENGTH } as const;
 
 /** The backend; it is there wherever Deno is. */
@@ -44,14 +47,17 @@ class NodeKey implements AeadKey {
     srcEnd: number,
     dst: Uint8Array,
     dstStart: number,
+    padding = 0,
   ): void {
     const length = srcEnd - srcStart;
-    checkRange(src, srcStart, srcEnd, dst, dstStart, length + TAG_LENGTH);
+    checkPadding(padding);
+    checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
     writeCounterNonce(this.#nonce, counter);
     const cipher = createCipheriv(ALGORITHM, this.#key, this.#nonce, OPTIONS);
     dst.set(cipher.update(src.subarray(srcStart, srcEnd)), dstStart);
+    if (padding > 0) dst.set(cipher.update(ZEROS.subarray(0, padding)), dstStart + length);
     cipher.final();
-    dst.set(cipher.getAuthTag(), dstStart + length);
+    dst.set(cipher.getAuthTag(), dstStart + length + padding);
   }
 
   open(

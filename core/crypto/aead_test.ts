@@ -92,6 +92,32 @@ for (const backend of backends) {
     ));
   });
 
+  Deno.test(title("seals padding as if the plaintext ended in zeros"), () => {
+    const key = backend.key(new Uint8Array(32).fill(3));
+    for (let padding = 0; padding <= 15; padding++) {
+      for (const length of [0, 1, 49, 64, 100]) {
+        const padded = new Uint8Array(length + padding);
+        padded.fill(0x77, 0, length);
+        const expected = sealAt(key.seal.bind(key), 1, padded, 0, 0);
+        const src = new Uint8Array(length + 9).fill(0x77);
+        const dst = new Uint8Array(expected.length + 8).fill(0xee);
+        key.seal(1, src, 4, 4 + length, dst, 3, padding);
+        assertEquals(dst.slice(3, 3 + expected.length), expected, `${length} + ${padding}`);
+        assert([0, 1, 2].every((i) => dst[i] === 0xee));
+        assert(dst.subarray(3 + expected.length).every((b) => b === 0xee));
+        // In place: what lies after the plaintext must not get into the ciphertext.
+        const place = new Uint8Array(expected.length + 3).fill(0x77);
+        key.seal(1, place, 3, 3 + length, place, 3, padding);
+        assertEquals(place.slice(3), expected);
+      }
+    }
+    for (const padding of [-1, 16]) {
+      const buf = new Uint8Array(100);
+      assertThrows(() => key.seal(1, buf, 0, 16, buf, 0, padding), RangeError);
+    }
+    key.dispose();
+  });
+
   Deno.test(title("works in place and out of large buffers, whose views it keeps"), () => {
     const key = backend.key(new Uint8Array(32).fill(5));
     const batch = new Uint8Array(100_000);

@@ -50,9 +50,9 @@ function candidates(): string[] {
 }
 
 function load(): Libcrypto | undefined {
-  // Asked first, because opening without the permission would ask the person at the terminal.
-  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return undefined;
   for (const name of candidates()) {
+    // Asked first, because opening without the permission would ask the person at the terminal.
+    if (Deno.permissions.querySync({ name: "ffi", path: name }).state !== "granted") continue;
     try {
       const { symbols } = Deno.dlopen(name, SYMBOLS);
       const version = symbols.OpenSSL_version(0);

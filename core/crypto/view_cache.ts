@@ -10,10 +10,11 @@
 
 const SLOTS = 1024;
 const SMALLEST_CACHED = 16_384;
+const NO_VIEW = new Uint8Array(0);
 
 /** A table of views for one use (sources or destinations) in one thread. */
 export class ViewCache {
-  readonly #slots: Uint8Array[] = Array.from({ length: SLOTS }, () => new Uint8Array(0));
+  readonly #slots: Uint8Array[] = new Array(SLOTS).fill(NO_VIEW);
 
   /** An empty table. */
   constructor() {}

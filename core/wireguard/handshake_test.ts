@@ -149,7 +149,7 @@ function initiation(seed: number) {
 
 function keepaliveOf(session: Session): Uint8Array {
   const message = new Uint8Array(32);
-  assertEquals(session.seal(message, 0, 0, message, 0), 32);
+  assertEquals(session.seal(message, 0, 0, message, 0, 0), 32);
   return message;
 }
 

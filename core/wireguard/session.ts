@@ -77,8 +77,8 @@ export class Session {
   }
 
   /**
-   * Writes the data message that carries `src[start, end)` at `dst[dstStart]`; returns where it ends.
-   * The packet may lie where its ciphertext goes, 16 bytes after `dstStart`.
+   * Writes the data message that carries `src[start, end)` and `padding` zeros at `dst[dstStart]`;
+   * returns its length. The packet may lie where its ciphertext goes, 16 bytes after `dstStart`.
    */
   seal(
     src: Uint8Array,
@@ -86,11 +86,12 @@ export class Session {
     end: number,
     dst: Uint8Array,
     dstStart: number,
+    padding: number,
   ): number {
     const counter = this.#sendCounter++;
     writeDataHeader(dst, dstStart, this.remoteIndex, counter);
-    this.#sendKey.seal(counter, src, start, end, dst, dstStart + DATA.packet);
-    return dstStart + DATA_OVERHEAD + (end - start);
+    this.#sendKey.seal(counter, src, start, end, dst, dstStart + DATA.packet, padding);
+    return DATA_OVERHEAD + (end - start) + padding;
   }
 
   /**

@@ -12,7 +12,7 @@
  * random index, and there is at most one per initiation of ours.
  * Where datagrams come from and go to is not known here; their owner knows the path.
  *
- * Cost: data messages allocate nothing, besides a view when a packet needs padding.
+ * Cost: data messages allocate nothing, where the cipher does not.
  * @module
  */
 
@@ -236,7 +236,8 @@ export class WireGuardTunnel {
       this.initiate(now);
       return 0;
     }
-    const written = sealPadded(session, src, start, end, dst, dstStart);
+    const length = end - start;
+    const written = session.seal(src, start, end, dst, dstStart, paddedLength(length) - length);
     this.#txBytes += written;
     this.#timers.onDataSent(now);
     if (session.wantsRekeyAfterSending(now)) this.initiate(now);
@@ -354,7 +355,7 @@ export class WireGuardTunnel {
     this.#timers.onAnythingSent(now);
     if (session === undefined || !session.canSend(now)) return this.initiate(now);
     const message = new Uint8Array(DATA_OVERHEAD);
-    this.#txBytes += session.seal(message, 0, 0, message, 0);
+    this.#txBytes += session.seal(message, 0, 0, message, 0, 0);
     this.#transmits.push(message);
     if (session.wantsRekeyAfterSending(now)) this.initiate(now);
   }
@@ -404,6 +405,7 @@ export class WireGuardTunnel {
     const verified = this.#staticSecret && verifyInitiation(initiation, this.#staticSecret);
     if (verified === undefined) return this.#drop(out, "undecryptable");
     if (this.#remoteTimestamp && !isLater(verified.timestamp, this.#remoteTimestamp)) {
+      verified.state.wipe();
       return this.#drop(out, "replayed");
     }
     this.#remoteTimestamp = verified.timestamp;
@@ -415,6 +417,7 @@ export class WireGuardTunnel {
       x25519PrivateKey(this.#node.random),
     );
     if (response === undefined) {
+      verified.state.wipe();
       this.#node.releaseIndex(localIndex);
       return this.#drop(out, "undecryptable");
     }
@@ -525,21 +528,4 @@ export class WireGuardTunnel {
 function paddedLength(length: number): number {
   const padded = (length + 15) & ~15;
   return padded <= INNER_MTU ? padded : Math.max(length, INNER_MTU);
-}
-
-function sealPadded(
-  session: Session,
-  src: Uint8Array,
-  start: number,
-  end: number,
-  dst: Uint8Array,
-  dstStart: number,
-): number {
-  const length = end - start;
-  const padded = paddedLength(length);
-  if (padded === length) return session.seal(src, start, end, dst, dstStart) - dstStart;
-  const at = dstStart + DATA.packet;
-  if (src !== dst || start !== at) dst.set(src.subarray(start, end), at);
-  dst.fill(0, at + length, at + padded);
-  return session.seal(dst, at, at + padded, dst, dstStart) - dstStart;
 }
