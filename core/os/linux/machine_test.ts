@@ -24,7 +24,7 @@ Deno.test("capabilityIn reads the effective set", () => {
 });
 
 Deno.test({
-  name: "hasCapability knows root and is false for a bit that no kernel has",
+  name: "hasCapability is false for a bit that no kernel has",
   ...onLinux,
   fn() {
     assertEquals(hasCapability(63), false);
