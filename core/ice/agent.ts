@@ -342,7 +342,11 @@ export class IceAgent {
     return candidate;
   }
 
-  /** Finds out who controls when both ends think they do (§7.3.1.1). @returns false: they must give way */
+  /**
+   * Finds out who controls when both ends think they do (§7.3.1.1).
+   *
+   * @returns false when the sender has to give way
+   */
   #settleRole(now: Millis, request: StunMessage): boolean {
     const theirs = this.#controlling ? request.iceControlling : request.iceControlled;
     if (theirs === undefined) return true;

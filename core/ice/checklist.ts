@@ -1,8 +1,8 @@
 /**
  * The pairs of one agent and the checks that are under way on them.
  *
- * Spec: RFC 8445 §6.1.2. Pairs with the same local base and remote address are one, so server-reflexive
- * local candidates never make pairs beside those of their base (§6.1.2.4).
+ * Spec: RFC 8445 §6.1.2. Pairs with the same local base and remote address are one, so
+ * server-reflexive local candidates never make pairs beside those of their base (§6.1.2.4).
  * Holds: at most {@link MAX_PAIRS} pairs; every transaction belongs to a pair that is in the list.
  * Order is insertion order.
  * @module
