@@ -1,18 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { base64 } from "../bytes/mod.ts";
-import { selectAead } from "../crypto/mod.ts";
-import { seededRandom } from "../testing/mod.ts";
 import { type Millis, NEVER } from "../units.ts";
-import { WireGuardNode } from "./node.ts";
-import { type WireGuardResult, WireGuardTunnel } from "./tunnel.ts";
-import { type End, VirtualLink } from "./virtual_link.ts";
+import type { WireGuardResult } from "./tunnel.ts";
+import { connect, packet, VirtualLink } from "./virtual_link.ts";
 
 const INITIATION = 1;
 const RESPONSE = 2;
-const COOKIE_REPLY = 3;
 const DATA = 4;
-
-// ---- handshakes
 
 Deno.test("a handshake takes one round trip and a keepalive, after which both ends send", () => {
   const link = new VirtualLink();
@@ -203,167 +197,6 @@ Deno.test("two ends that initiate at once end up with sessions that work both wa
   }
 });
 
-// ---- rekeying and expiry
-
-Deno.test("keys are made anew by the initiator when it sends after 120 s, and no packet is lost", () => {
-  const link = new VirtualLink();
-  connect(link);
-  let sent = 0;
-  for (; sent < 2000; sent++) {
-    assert(link.send(link.a, packet(sent)) && link.send(link.b, packet(sent)));
-    link.run(250);
-  }
-  link.run(1000);
-  assertEquals([link.a.packets.length, link.b.packets.length], [sent, sent]);
-  const times = link.a.sentAt(INITIATION);
-  assertEquals(times.length, 5);
-  for (let i = 1; i < times.length; i++) {
-    const age = times[i]! - times[i - 1]!;
-    assert(age >= 120_000 && age < 120_600, `rekeyed after ${age} ms`);
-  }
-  assertEquals(link.b.sentAt(INITIATION), []);
-});
-
-Deno.test("an initiator that only receives makes new keys too, when it acknowledges after 120 s", () => {
-  const link = new VirtualLink();
-  connect(link);
-  for (let i = 0; i < 400; i++) {
-    assert(link.send(link.b, packet(i)), `packet ${i}`);
-    link.run(1000);
-  }
-  const times = link.a.sentAt(INITIATION);
-  assertEquals(times.length, 4);
-  for (let i = 1; i < times.length; i++) {
-    const age = times[i]! - times[i - 1]!;
-    assert(age >= 120_000 && age < 131_000, `rekeyed after ${age} ms`);
-  }
-  assertEquals(link.a.packets.length, 400);
-});
-
-Deno.test("an initiator that receives with keys of 165 s makes new ones at once, once", () => {
-  const link = new VirtualLink();
-  connect(link);
-  const born = link.a.tunnel.lastHandshakeAt!;
-  link.passes = (from) => from === link.b;
-  link.run(born + 163_000 - link.now);
-  assert(link.send(link.b, packet(1)));
-  link.run(2000);
-  assertEquals(link.a.sentAt(INITIATION).length, 1);
-  assert(link.send(link.b, packet(2)) && link.send(link.b, packet(3)));
-  link.run(100);
-  assertEquals(link.a.sentAt(INITIATION).slice(1), [born + 165_010]);
-});
-
-Deno.test("keys older than 180 s neither seal nor open", () => {
-  const link = new VirtualLink({ delayMs: 0 });
-  connect(link);
-  const born = link.a.tunnel.lastHandshakeAt!;
-  link.run(born + 179_000 - link.now);
-  const late: Uint8Array[] = [];
-  link.passes = (_, message) => {
-    if (message[0] === DATA) late.push(message);
-    return false;
-  };
-  assert(link.send(link.b, packet(1)));
-  link.run(1001);
-  assert(!link.a.tunnel.canSeal(link.now));
-  assert(!link.send(link.b, packet(2)));
-  link.passes = () => true;
-  link.inject(link.a, late[0]!);
-  link.run(1);
-  assertEquals(link.a.packets, []);
-  assertEquals(link.a.outcomes.at(-1), "unknown-tunnel");
-});
-
-Deno.test("540 s after the last handshake all is forgotten, and the owner is told", () => {
-  const link = new VirtualLink();
-  connect(link);
-  link.run(600_000);
-  const expired = { tag: "expired", reason: "no-new-keys" } as const;
-  assertEquals(link.a.events.at(-1), { at: 541_020, event: expired });
-  assertEquals(link.b.events.at(-1), { at: 541_010, event: expired });
-  for (const { tunnel } of [link.a, link.b]) assertEquals(tunnel.pollTimeout(), NEVER);
-  assert(!link.send(link.a, packet(1)));
-  link.run(100);
-  assertEquals(link.a.eventTags.at(-1), "handshake-completed");
-});
-
-Deno.test("an attempt that fails while there are keys leaves the keys to their end", () => {
-  const link = new VirtualLink({ a: { rekeyAttemptTimeMs: 20_000 } });
-  connect(link);
-  link.passes = (_, message) => message[0] === DATA;
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
-  link.run(30_000);
-  assertEquals(link.a.eventTags, ["handshake-completed", "expired"]);
-  assert(link.send(link.a, packet(1)));
-  link.run(20);
-  assertEquals(link.b.packets.length, 1);
-});
-
-// ---- keepalives
-
-Deno.test("data that is not answered for 10 s is answered by an empty message", () => {
-  const link = new VirtualLink();
-  connect(link);
-  link.send(link.a, packet(1));
-  link.run(3000);
-  link.send(link.a, packet(2));
-  link.run(9000);
-  const received = link.now;
-  assertEquals(link.b.sentAt(DATA).length, 1);
-  assert(received - link.b.sentAt(DATA)[0]! < 3000);
-  link.run(100_000);
-  assertEquals(link.b.sentAt(DATA).length, 1, "silence needs no keepalive");
-  assertEquals(link.a.outcomes.filter((it) => it === "keepalive").length, 1);
-  assertEquals(link.a.sentAt(INITIATION).length, 1, "the keepalive showed that the peer is there");
-});
-
-Deno.test("data that is answered by data needs no keepalive", () => {
-  const link = new VirtualLink();
-  connect(link);
-  for (let i = 0; i < 10; i++) {
-    link.send(i % 2 === 0 ? link.a : link.b, packet(i));
-    link.run(9000);
-  }
-  assertEquals(link.b.sentAt(DATA), []);
-});
-
-Deno.test("data to a peer that is silent for 15 s starts a handshake", () => {
-  const link = new VirtualLink();
-  connect(link);
-  link.passes = () => false;
-  const sentAt = link.now;
-  for (let i = 0; i < 20; i++) {
-    link.send(link.a, packet(i));
-    link.run(1000);
-  }
-  assertEquals(link.a.sentAt(INITIATION)[1], sentAt + 15_000);
-});
-
-Deno.test("a peer that forgot everything is found again within 15 s", () => {
-  const link = new VirtualLink();
-  connect(link);
-  link.b.tunnel.dispose();
-  link.b.tunnel = link.makeTunnel(link.b, link.a, { initiates: false });
-  link.send(link.a, packet(1));
-  link.run(16_000);
-  assert(link.send(link.b, packet(2)));
-  link.run(100);
-  assertEquals(link.a.packets.length, 1);
-});
-
-Deno.test("a persistent keepalive is sent after each interval of silence, once there are keys", () => {
-  const link = new VirtualLink({ a: { persistentKeepaliveMs: 25_000 } });
-  link.run(60_000);
-  assertEquals(link.a.sent, []);
-  connect(link);
-  const first = link.a.sentAt(DATA)[0]!;
-  link.run(60_000);
-  assertEquals(link.a.sentAt(DATA), [first, first + 25_000, first + 50_000]);
-});
-
-// ---- data
-
 Deno.test("packets are padded to multiples of 16 but never past the MTU", () => {
   const link = new VirtualLink();
   connect(link);
@@ -455,114 +288,6 @@ Deno.test("counters from 2^53 on are refused", () => {
   assertEquals([result.code, result.reason], ["dropped", "replayed"]);
 });
 
-// ---- cookies and the node
-
-Deno.test("under load a handshake takes a cookie and one more round", () => {
-  const link = new VirtualLink({ handshakesPerSecond: 0 });
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now));
-  link.run(6000);
-  assertEquals(link.b.outcomes.slice(0, 3), ["cookie-reply", "handled", "keepalive"]);
-  assertEquals(link.a.outcomes, ["handled", "handled"]);
-  assertEquals(link.a.sentAt(INITIATION).length, 2);
-  assertEquals(link.a.eventTags, ["handshake-completed"]);
-  assertEquals(link.b.node.counters["cookie-replies"], 1);
-  assertEquals(link.b.tunnel.pollTransmit(), undefined);
-  assertEquals(link.b.sentAt(COOKIE_REPLY), []);
-});
-
-Deno.test("the hundredth handshake of a second is answered, the next one is asked for a cookie", () => {
-  const link = new VirtualLink();
-  link.passes = (from) => from === link.a;
-  for (let i = 0; i < 105; i++) {
-    link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
-    link.run(1);
-  }
-  link.run(100);
-  assertEquals(link.b.outcomes.slice(0, 100).every((it) => it === "handled"), true);
-  assertEquals(link.b.outcomes.slice(100), Array(5).fill("cookie-reply"));
-  link.run(1000);
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
-  link.run(20);
-  assertEquals(link.b.outcomes.at(-1), "handled");
-});
-
-Deno.test("a cookie that is two minutes old is not used any more", () => {
-  const link = new VirtualLink({ handshakesPerSecond: 0 });
-  connect(link, 6000);
-  link.run(121_000);
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
-  link.run(20);
-  assertEquals(link.b.outcomes.at(-1), "cookie-reply");
-});
-
-Deno.test("initiations for others, damaged or of an unknown kind are counted and dropped", () => {
-  const link = new VirtualLink();
-  link.passes = () => false;
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now));
-  const good = link.a.sent[0]!.message;
-  const identify = (message: Uint8Array) => {
-    const from = link.a.address;
-    return link.b.node.identifyInitiation(link.now, from, message, 0, message.length);
-  };
-  assertEquals(identify(good.subarray(1)), { tag: "drop", reason: "malformed" });
-  const damaged = good.slice();
-  damaged[60] = damaged[60]! ^ 1;
-  assertEquals(identify(damaged), { tag: "drop", reason: "wrong-mac" });
-  assertEquals(link.b.node.counters, {
-    "malformed": 1,
-    "wrong-mac": 1,
-    "rate-limited": 0,
-    "undecryptable": 0,
-    "cookie-replies": 0,
-  });
-});
-
-Deno.test("a tunnel takes an initiation only after the node identified it as this peer's", () => {
-  const link = new VirtualLink();
-  link.passes = () => false;
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now));
-  const { message } = link.a.sent[0]!;
-  const stranger = new VirtualLink({ seed: 50 }).a;
-  const other = link.makeTunnel(link.b, stranger, { initiates: false });
-  const handle = (tunnel: WireGuardTunnel) => {
-    const result: WireGuardResult = { code: "data", length: 0 };
-    tunnel.handle(link.now, message, 0, message.length, new Uint8Array(200), 0, result);
-    return result.reason ?? result.code;
-  };
-  const identify = () => {
-    const { node } = link.b;
-    node.identifyInitiation(link.now, link.a.address, message, 0, message.length);
-  };
-  assertEquals(handle(link.b.tunnel), "not-identified");
-  identify();
-  assertEquals(handle(other), "not-identified");
-  identify();
-  assertEquals(handle(link.b.tunnel), "handled");
-  assertEquals(handle(link.b.tunnel), "not-identified");
-});
-
-Deno.test("indices are of one tunnel each and are given back", () => {
-  // A source of randomness that repeats itself: collisions must be avoided, not hoped away.
-  let next = 0;
-  const random = (length: number) => new Uint8Array(length).fill(Math.floor(next++ / 2) % 250);
-  const node = new WireGuardNode({
-    privateKey: seededRandom(1)(32),
-    aead: selectAead(),
-    random,
-    unixMillisAtZero: 0,
-  });
-  const remotePublicKey = new VirtualLink().b.node.publicKey;
-  const now = 0 as Millis;
-  const tunnel = new WireGuardTunnel({ node, remotePublicKey, initiates: false, now });
-  const indices = Array.from({ length: 100 }, () => node.registerIndex(tunnel));
-  assertEquals(new Set(indices).size, 100);
-  for (const index of indices) {
-    assertEquals(node.tunnelForIndex(index), tunnel);
-    node.releaseIndex(index);
-    assertEquals(node.tunnelForIndex(index), undefined);
-  }
-});
-
 Deno.test("a disposed tunnel has given back its indices and stays silent", () => {
   const link = new VirtualLink();
   connect(link);
@@ -624,19 +349,6 @@ Deno.test("sealing and opening full packets allocates nothing", () => {
   assert(median < 8_000, `${median / 1000} bytes per packet`);
 });
 
-function connect(link: VirtualLink, withinMs = 100): void {
-  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
-  link.run(withinMs);
-  assertEquals(link.a.eventTags.at(-1), "handshake-completed");
-  assertEquals(link.b.eventTags.at(-1), "handshake-completed");
-  clearPackets(link.a);
-  clearPackets(link.b);
-}
-
-function clearPackets(end: End): void {
-  end.packets.length = 0;
-}
-
 /** A data message on its way from a to b, and how to hand it over. */
 function recorded(): { link: VirtualLink; message: Uint8Array } {
   const link = new VirtualLink();
@@ -648,9 +360,4 @@ function recorded(): { link: VirtualLink; message: Uint8Array } {
   };
   link.send(link.a, packet(1));
   return { link, message };
-}
-
-/** 100 bytes that begin with a number. */
-function packet(number: number): Uint8Array {
-  return new Uint8Array(100).fill(number & 0xff);
 }

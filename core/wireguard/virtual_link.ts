@@ -227,3 +227,18 @@ export class VirtualLink {
     }
   }
 }
+
+/** Completes a handshake that the first end initiates; forgets the packets of before. */
+export function connect(link: VirtualLink, withinMs = 100): void {
+  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
+  link.run(withinMs);
+  for (const end of [link.a, link.b]) {
+    assertEquals(end.eventTags.at(-1), "handshake-completed");
+    end.packets.length = 0;
+  }
+}
+
+/** 100 bytes that are all the same number. */
+export function packet(number: number): Uint8Array {
+  return new Uint8Array(100).fill(number & 0xff);
+}
