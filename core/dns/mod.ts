@@ -1,0 +1,5 @@
+/**
+ * DNS without sockets: messages, name patterns, sentinel and proxy addresses, a response cache.
+ * @module
+ */
+export {};
