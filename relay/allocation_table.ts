@@ -3,7 +3,7 @@
  *
  *     client ───► allocation ─┬─ channel number ──► channel      client to peer
  *     port ─────► allocation ─┴─ peer ────────────► channel      peer to client
- *     username ─► allocation                                     one each, the newest wins
+ *     username ─► allocation                                     where a user may have but one
  *
  * One class holds all indices and alone writes them, so that none can be forgotten. Deadlines are in
  * one heap: what a packet costs does not depend on how many allocations there are.
@@ -45,8 +45,8 @@ export interface RelayAllocation {
   readonly id: number;
   /** Who it belongs to. */
   readonly client: SocketAddress;
-  /** With whose credentials it was made. */
-  readonly username: string;
+  /** Whose only allocation it is; undefined where a user may have several. */
+  readonly soleOf: string | undefined;
   /** The same in all families. */
   readonly port: Port;
   /** IPv4 before IPv6 where there are both. */
@@ -104,17 +104,17 @@ export class AllocationTable {
     return this.#byPort.get(port);
   }
 
-  /** The allocation made with a username. */
-  byUsername(username: string): RelayAllocation | undefined {
+  /** The only allocation of a user. */
+  soleOf(username: string): RelayAllocation | undefined {
     return this.#byUsername.get(username);
   }
 
-  /** Adds an allocation. Client, port and username must have none. */
+  /** Adds an allocation. Client, port and `soleOf` must have none. */
   add(allocation: Omit<RelayAllocation, "channels" | "channelsByPeer">): RelayAllocation {
     const added = { ...allocation, channels: new Map(), channelsByPeer: new Map() };
     this.#byClient.set(added.client.key, added);
     this.#byPort.set(added.port, added);
-    this.#byUsername.set(added.username, added);
+    if (added.soleOf !== undefined) this.#byUsername.set(added.soleOf, added);
     this.#deadlines.set(added, added.expiresAt);
     return added;
   }
@@ -134,7 +134,7 @@ export class AllocationTable {
     this.#deadlines.delete(allocation);
     this.#byClient.delete(allocation.client.key);
     this.#byPort.delete(allocation.port);
-    this.#byUsername.delete(allocation.username);
+    if (allocation.soleOf !== undefined) this.#byUsername.delete(allocation.soleOf);
   }
 
   /**
@@ -169,7 +169,7 @@ export class AllocationTable {
   /** Ends one thing whose time has come and says which, until there is none. */
   takeDue(now: Millis): Due | undefined {
     for (let due; (due = this.#deadlines.takeDue(now)) !== undefined;) {
-      if ("username" in due) {
+      if ("soleOf" in due) {
         this.remove(due);
         return { tag: "allocation-expired", allocation: due };
       }

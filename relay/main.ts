@@ -10,7 +10,7 @@ import { toApiUrl } from "@firezone/core/portal";
 import { spawnWorker, wallClockNow } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
 import { logFilterText, type Logger, logger, setUpLogging } from "@firezone/core/telemetry";
-import { relayCredentials } from "@firezone/core/turn";
+import { relayCredentials, type TurnCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 import { type RelayArguments, relayCommand, type RelayConfig } from "./cli.ts";
 import { checkPorts, chooseEndpoints, type Endpoint, type Endpoints } from "./config.ts";
@@ -39,6 +39,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
   );
   const ports = checkPorts(config.lowestPort, config.highestPort, config.listenPort);
   const stampSecret = config.stampSecret ?? new Secret(hex(systemRandom(32)));
+  const standalone = token ? undefined : makeCredential(stampSecret);
   const start: RelayStart = {
     v4: texts(endpoints.v4),
     v6: texts(endpoints.v6),
@@ -47,7 +48,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     stampSecret: stampSecret.reveal(),
     ownAddresses: interfaces.map((address) => address.replace(/%.*$/, "")),
     allowedPeers: endpoints.allowedPeers.map((p) => p.text),
-    isStandalone: token === undefined,
+    standaloneUsername: standalone?.username,
     logFilter: logFilterText(),
     logFormat: config.logFormat,
   };
@@ -62,7 +63,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     portal,
     onListening: () => {
       log.info("Listening", { port: config.listenPort, families: families(endpoints) });
-      if (!portal) announceStandalone(log, config, endpoints, stampSecret);
+      if (standalone) announceStandalone(log, config, endpoints, standalone);
     },
     drainTimeoutMs: config.drainTimeout,
     log,
@@ -99,20 +100,22 @@ function toPortal(
   };
 }
 
+function makeCredential(stampSecret: Secret): TurnCredentials {
+  const expiresAt = wallClockNow() + STANDALONE_CREDENTIAL_SECONDS as UnixSeconds;
+  return relayCredentials(expiresAt, stampSecret.reveal(), base64NoPad(systemRandom(12)));
+}
+
 /** The one place where a secret is shown: a standalone relay is of no use without a credential. */
 function announceStandalone(
   log: Logger,
   config: RelayConfig,
   endpoints: Endpoints,
-  stampSecret: Secret,
+  credential: TurnCredentials,
 ): void {
   log.warn("No token, so no portal sends anybody here: running standalone");
   if (endpoints.isImplicitLoopback) {
     log.warn("No public address was given: reachable on loopback alone, peers on loopback allowed");
   }
-  const expiresAt = wallClockNow() + STANDALONE_CREDENTIAL_SECONDS as UnixSeconds;
-  const salt = base64NoPad(systemRandom(12));
-  const credential = relayCredentials(expiresAt, stampSecret.reveal(), salt);
   const addresses = [endpoints.v4, endpoints.v6].flatMap((e) =>
     e ? [new SocketAddress(e.public, config.listenPort)] : []
   );

@@ -30,7 +30,8 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
     ports: start.ports,
     ownAddresses: start.ownAddresses.map(ip),
     allowedPeers: start.allowedPeers.map(prefix),
-    legacyChannels: start.isStandalone,
+    sharedUsernames: start.standaloneUsername === undefined ? [] : [start.standaloneUsername],
+    legacyChannels: start.standaloneUsername !== undefined,
   });
   const bind = new Map<Family, IpAddress>();
   if (start.v4) bind.set(4, ip(start.v4.bind));

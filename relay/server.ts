@@ -15,7 +15,8 @@
  *   only a bound channel admits traffic;
  * - no RESERVATION-TOKEN and DONT-FRAGMENT (420), no reserving of a next port (508), no TCP;
  * - a dual allocation of which only one family is served is granted without ADDRESS-ERROR-CODE;
- * - no 441, see `auth.ts`; one allocation per username, the newest wins.
+ * - no 441, see `auth.ts`; one allocation per username, the newest wins,
+ *   unless the username is known to be shared.
  *
  * Owns: what clients are told and granted. Does not own: sockets, clocks.
  * @module
@@ -78,6 +79,8 @@ export interface RelayServerOptions {
   readonly allowedPeers?: readonly Prefix[] | undefined;
   /** SOFTWARE attribute of all answers. */
   readonly software?: string | undefined;
+  /** Users who may have several allocations at a time; of all others the newest replaces the last. */
+  readonly sharedUsernames?: readonly string[] | undefined;
   /** Whether channels 0x5000 to 0x7FFF of RFC 5766 are served as well. */
   readonly legacyChannels?: boolean | undefined;
 }
@@ -118,7 +121,7 @@ export interface RelayCounters {
 interface Pending {
   readonly request: StunMessage;
   readonly client: SocketAddress;
-  readonly username: string;
+  readonly soleOf: string | undefined;
   readonly key: Uint8Array;
   readonly families: readonly Family[];
   readonly lifetimeSeconds: number;
@@ -144,6 +147,7 @@ export class RelayServer {
   readonly #public: ReadonlyMap<Family, IpAddress>;
   readonly #software: string;
   readonly #lastChannel: ChannelNumber;
+  readonly #sharedUsernames: ReadonlySet<string>;
   readonly #auth: Authenticator;
   readonly #nonces: Nonces;
   readonly #ports: PortPool;
@@ -164,6 +168,7 @@ export class RelayServer {
     this.#public = new Map(served);
     this.#software = options.software ?? "firezone-relay";
     this.#lastChannel = options.legacyChannels ? LAST_LEGACY_CHANNEL : LAST_CHANNEL;
+    this.#sharedUsernames = new Set(options.sharedUsernames);
     this.#nonces = new Nonces(options.random);
     this.#auth = new Authenticator(options.stampSecret, this.#nonces);
     const ports = options.ports ?? DEFAULT_PORTS;
@@ -239,7 +244,7 @@ export class RelayServer {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
     this.#pending.delete(id);
-    const { request, client, username, key, families, lifetimeSeconds, port } = pending;
+    const { request, client, soleOf, key, families, lifetimeSeconds, port } = pending;
     const writer = this.#success(request);
     for (const family of families) {
       writer.relayedAddress(new SocketAddress(this.#public.get(family)!, port));
@@ -249,7 +254,7 @@ export class RelayServer {
     this.#table.add({
       id,
       client,
-      username,
+      soleOf,
       port,
       families,
       transactionId: request.transactionId,
@@ -442,13 +447,14 @@ export class RelayServer {
       return this.#reject(client, request, 440, key);
     }
     if (request.evenPort === "even-and-next") return this.#reject(client, request, 508, key);
-    this.#freeUser(username);
+    const soleOf = this.#sharedUsernames.has(username) ? undefined : username;
+    if (soleOf !== undefined) this.#freeUser(soleOf);
     const isEven = request.evenPort !== undefined;
     const port = this.#takePort(isEven);
     if (port === undefined) return this.#reject(client, request, 508, key);
     const lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
     const granted = { families, lifetimeSeconds, isEven, port, attempt: 1 };
-    this.#create({ request, client, username, key, ...granted });
+    this.#create({ request, client, soleOf, key, ...granted });
   }
 
   /** RFC 8656 §8.2. */
@@ -510,10 +516,10 @@ export class RelayServer {
 
   /** Ends what this user has, here or on its way. */
   #freeUser(username: string): void {
-    const existing = this.#table.byUsername(username);
+    const existing = this.#table.soleOf(username);
     if (existing) this.#free(existing);
     for (const [id, pending] of this.#pending) {
-      if (pending.username !== username) continue;
+      if (pending.soleOf !== username) continue;
       this.#pending.delete(id);
       this.#close(id, pending.port, pending.families);
     }

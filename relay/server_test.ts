@@ -251,6 +251,16 @@ Deno.test("One allocation per username: the newest wins, also over one that is s
   assertEquals(slow.takeAnswers().map((a) => a.mappedAddress?.key), [BOB.key]);
 });
 
+Deno.test("A shared username may have several allocations", () => {
+  const { username } = relayCredentials(2_000_000_000 as UnixSeconds, SECRET, "shared");
+  const rig = new Rig({ sharedUsernames: [username] });
+  rig.allocate(ALICE, rig.credentials("shared"));
+  rig.allocate(BOB, rig.credentials("shared"));
+  assertEquals(rig.server.allocationCount, 2);
+  rig.refresh(ALICE, 0);
+  assertEquals(rig.refresh(BOB)!.class, "success");
+});
+
 Deno.test("REFRESH moves the end of an allocation; lifetime 0 ends it at once", () => {
   const rig = new Rig();
   rig.allocate(ALICE);

@@ -31,8 +31,11 @@ export interface RelayStart {
   readonly ownAddresses: readonly string[];
   /** Prefixes of peers that are accepted although policy refuses them. */
   readonly allowedPeers: readonly string[];
-  /** Whether others than Firezone's clients come, among them old ones. */
-  readonly isStandalone: boolean;
+  /**
+   * Set without a portal: the username of the printed credential, which any number of TURN clients
+   * may use, old ones among them.
+   */
+  readonly standaloneUsername: string | undefined;
   /** Log filter of the main thread. */
   readonly logFilter: string;
   /** Log format of the main thread. */
