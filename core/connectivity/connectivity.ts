@@ -39,7 +39,7 @@ import {
   type WireGuardTunnel,
 } from "../wireguard/mod.ts";
 import { byPriority, Connection, type ConnectionParameters } from "./connection.ts";
-import type { Path } from "./path.ts";
+import { type Path, relayedTransmit } from "./path.ts";
 import type { Role } from "./timing.ts";
 
 /** A relay that the portal offers; one relay may be reachable over both families. */
@@ -314,6 +314,7 @@ export class Connectivity {
     this.#hosts.clear();
     this.#serverReflexive.clear();
     this.#relayed.clear();
+    this.#node.dispose();
     this.#node = this.#makeNode(privateKey);
     for (const allocation of this.#allocations.values()) {
       allocation.restart(now);
@@ -368,7 +369,7 @@ export class Connectivity {
     if (looksLikeStun(buf, start, end)) {
       return this.#handleStun(now, local, from, buf, start, end);
     }
-    return this.#handleWireGuard(now, from, buf, start, end, plain, out);
+    return this.#handleWireGuard(now, undefined, from, buf, start, end, plain, out);
   }
 
   /** Does what is due. */
@@ -430,7 +431,7 @@ export class Connectivity {
     allocation.noteChannelData(now, "received", ref.channel);
     const [from, to] = [ref.start, ref.end];
     if (looksLikeStun(buf, from, to)) return this.#handleStun(now, relayed, peer, buf, from, to);
-    return this.#handleWireGuard(now, peer, buf, from, to, plain, out);
+    return this.#handleWireGuard(now, allocation, peer, buf, from, to, plain, out);
   }
 
   #handleStun(
@@ -465,8 +466,10 @@ export class Connectivity {
     return undefined;
   }
 
+  /** @param relay the allocation that `from` is a peer of, if it came through one */
   #handleWireGuard(
     now: Millis,
+    relay: Allocation | undefined,
     from: SocketAddress,
     buf: Uint8Array,
     start: number,
@@ -474,7 +477,7 @@ export class Connectivity {
     plain: Uint8Array,
     out: Decapsulated,
   ): DatagramOutcome {
-    const connection = this.#receiverOf(now, from, buf, start, end);
+    const connection = this.#receiverOf(now, relay, from, buf, start, end);
     if (!connection) return this.#drop("badWireGuard");
     const result = this.#wireGuard;
     connection.handleWireGuard(now, buf, start, end, plain, 0, result);
@@ -488,6 +491,7 @@ export class Connectivity {
 
   #receiverOf(
     now: Millis,
+    relay: Allocation | undefined,
     from: SocketAddress,
     buf: Uint8Array,
     start: number,
@@ -501,7 +505,11 @@ export class Connectivity {
     const initiation = this.#node.identifyInitiation(now, from, buf, start, end);
     if (initiation.tag === "peer") return this.#byPublicKey.get(initiation.publicKey);
     if (initiation.tag === "cookie-reply") {
-      this.#transmits.push({ source: undefined, destination: from, payload: initiation.datagram });
+      const payload = initiation.datagram;
+      const reply = relay
+        ? relayedTransmit(relay, from, payload)
+        : { source: undefined, destination: from, payload };
+      if (reply) this.#transmits.push(reply);
     }
     return undefined;
   }
