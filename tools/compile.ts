@@ -21,6 +21,11 @@ export const PROGRAMS: Readonly<Record<string, string>> = {
 /** How an executable was made. */
 export type Form = "compiled" | "packed";
 
+const DESCRIPTION: Readonly<Record<Form, string>> = {
+  compiled: "made by deno compile",
+  packed: "unpacks itself (Deno and a bundle in one file)",
+};
+
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** Makes executables, remembering what need not be done twice. */
@@ -71,11 +76,6 @@ async function main(args: readonly string[]): Promise<void> {
     console.log(`deno compile was not possible: ${compiler.whyPacked}`);
   }
 }
-
-const DESCRIPTION: Readonly<Record<Form, string>> = {
-  compiled: "made by deno compile",
-  packed: "unpacks itself (Deno and a bundle in one file)",
-};
 
 /** Runs `deno compile`; why it did not work, if it did not. */
 async function compile(name: string, entry: string, out: string): Promise<string | undefined> {

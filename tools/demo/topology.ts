@@ -14,6 +14,8 @@
 import { type Namespace, Namespaces } from "../netns.ts";
 import type { FetchReport } from "../netns/http_get.ts";
 
+export type { FetchReport } from "../netns/http_get.ts";
+
 /** Addresses in the topology. */
 export const ADDRESS = {
   clientLan: ["192.168.1.2", "fd00:a::2"],

@@ -4,6 +4,7 @@
  *     udp_probe.ts echo ADDRESS PORT          tells each sender its address
  *     udp_probe.ts ask ADDRESS PORT           prints what `echo` tells
  *     udp_probe.ts punch LOCAL REMOTE PORT    sends for a second; prints `heard` when REMOTE does too
+ *     udp_probe.ts babble ADDRESS PORT        sends nonsense of every kind that may be looked at
  * @module
  */
 
@@ -11,6 +12,7 @@ import { createSocket, type Socket } from "node:dgram";
 
 const PUNCH_MS = 1_000;
 const PUNCH_INTERVAL_MS = 50;
+const FIRST_BYTES = [0x00, 0x01, 0x02, 0x03, 0x04, 0x40, 0x41, 0x4f, 0x50, 0xff];
 
 const [command, ...args] = Deno.args;
 switch (command) {
@@ -22,6 +24,9 @@ switch (command) {
     break;
   case "punch":
     await punch(args[0]!, args[1]!, Number(args[2]));
+    break;
+  case "babble":
+    await babble(args[0]!, Number(args[1]));
     break;
   default:
     throw new Error(`Unknown command ${command}`);
@@ -52,6 +57,30 @@ async function punch(local: string, remote: string, port: number): Promise<void>
     socket.close();
     console.log(heard ? "heard" : "silence");
   }, PUNCH_MS);
+}
+
+/** Random bytes behind each first byte that STUN, ChannelData or WireGuard may begin with. */
+async function babble(address: string, port: number): Promise<void> {
+  const socket = await bind(address.includes(":") ? "::" : "0.0.0.0", 0);
+  const send = (bytes: Uint8Array) =>
+    new Promise<void>((resolve) => socket.send(bytes, port, address, () => resolve()));
+  for (let i = 0; i < 2_000; i++) {
+    const bytes = crypto.getRandomValues(new Uint8Array(i % 300));
+    if (bytes.length > 0) bytes[0] = FIRST_BYTES[i % FIRST_BYTES.length]!;
+    const kind = i % 3;
+    if (bytes.length >= 20 && kind > 0) {
+      const view = new DataView(bytes.buffer);
+      // A STUN header that is right, or a WireGuard message of a known type.
+      if (bytes[0]! < 4 && kind === 1) {
+        view.setUint16(2, bytes.length - 20 & ~3);
+        view.setUint32(4, 0x2112a442);
+      } else {
+        view.setUint32(0, 1 + i % 4, true);
+      }
+    }
+    await send(bytes);
+  }
+  socket.close();
 }
 
 function bind(address: string, port: number): Promise<Socket> {

@@ -1,0 +1,182 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type ConnectionStatus, Deployment } from "@firezone/tools/deployment";
+import { ADDRESS, UNGRANTED_PORT } from "@firezone/tools/topology";
+import { requires } from "../requirements.ts";
+import { takeSnapshot } from "./snapshot.ts";
+
+const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
+const PAGE_MS = 5_000;
+
+/** A path that broke is given up after 17 s at most; then comes a new one. */
+const FAILOVER_MS = 45_000;
+
+Deno.test("a tunnel from end to end", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fzt" });
+  const { topology } = deployment;
+  const snapshots = async (withForwarding: boolean) => ({
+    client: await takeSnapshot(topology.get("client"), withForwarding),
+    gateway: await takeSnapshot(topology.get("gateway"), withForwarding),
+  });
+  const [before, beforeKill] = [await snapshots(true), await snapshots(false)];
+  await deployment.startAll();
+
+  const read = async (address: string, port?: number) =>
+    await topology.fetchPage("client", address, PAGE_MS, port);
+  const readPage = async (address: string) => {
+    const report = await read(address);
+    assert(report.ok, JSON.stringify(report));
+    assertMatch(report.body, /private web server/);
+    return report;
+  };
+
+  await t.step("the first page comes directly within half a second", async () => {
+    const { firstByteMs } = await readPage(ADDRESS.web[0]);
+    assert(firstByteMs <= 500, `first byte after ${firstByteMs} ms`);
+    assertEquals(pathKind(await connection(deployment)), "direct");
+  });
+
+  await t.step("IPv6 goes over the same connection", async () => {
+    await readPage(ADDRESS.web[1]);
+    assertEquals((await deployment.status("client"))?.connections.length, 1);
+  });
+
+  await t.step("the server sees the gateway, not the client", async () => {
+    const { body } = await readPage(ADDRESS.web[0]);
+    assertMatch(body, /^Hello 10\.20\.0\.1,/);
+  });
+
+  await t.step("bulk data arrives, and both ends count it", async () => {
+    const report = await topology.download("client", ADDRESS.web[0], 1_000);
+    assert(report.ok && report.bytes > 10e6, JSON.stringify(report));
+    assert((await connection(deployment)).rxBytes >= report.bytes);
+    const atGateway = (await deployment.status("gateway"))?.connections[0];
+    assert(atGateway !== undefined && atGateway.txBytes >= report.bytes);
+  });
+
+  await t.step("what is not granted is unreachable", async () => {
+    for (const address of ADDRESS.payroll) {
+      assert((await topology.fetchPage("gateway", address, PAGE_MS)).ok, "the server is there");
+      assert(!(await topology.fetchPage("client", address, 1_000)).ok);
+    }
+  });
+
+  await t.step("not even for a client that sends it into the tunnel", async () => {
+    const client = topology.get("client");
+    await client.ip(`route add ${ADDRESS.payroll[0]} dev tun-firezone`);
+    await client.ip(`route add ${ADDRESS.payroll[1]} dev tun-firezone`);
+    for (const address of ADDRESS.payroll) {
+      assert(!(await topology.fetchPage("client", address, 1_000)).ok);
+    }
+    await client.ip(`route del ${ADDRESS.payroll[0]} dev tun-firezone`);
+    await client.ip(`route del ${ADDRESS.payroll[1]} dev tun-firezone`);
+  });
+
+  await t.step("a port that the filters leave out is refused at once", async () => {
+    const report = await read(ADDRESS.web[0], UNGRANTED_PORT);
+    assert(!report.ok && report.afterMs < 1_000, JSON.stringify(report));
+  });
+
+  await t.step("a resource comes and goes with the portal's configuration", async () => {
+    const config = deployment.config();
+    const policies = [{ accounts: ["laptop"], resources: ["*"] }];
+    await deployment.writeConfig({ ...config, policies });
+    await deployment.untilStatus("client", (status) => status.resources?.length === 4);
+    await readPage(ADDRESS.payroll[0]);
+    await readPage(ADDRESS.payroll[1]);
+    await deployment.writeConfig(config);
+    await deployment.untilStatus("client", (status) => status.resources?.length === 2);
+    assert(!(await topology.fetchPage("client", ADDRESS.payroll[0], 1_000)).ok);
+    await readPage(ADDRESS.web[0]);
+  });
+
+  await t.step("datagrams of nonsense change nothing", async () => {
+    const script = new URL("../../tools/netns/udp_probe.ts", import.meta.url).pathname;
+    const targets = [
+      ["internet", ADDRESS.relay[0], 3478],
+      ["internet", ADDRESS.relay[1], 3478],
+      ["nat-a", ADDRESS.clientLan[0], 52625],
+      ["nat-a", ADDRESS.clientLan[1], 52625],
+      ["nat-b", ADDRESS.gatewayLan[0], 52625],
+      ["nat-b", ADDRESS.gatewayLan[1], 52625],
+    ] as const;
+    await Promise.all(targets.map(async ([from, address, port]) => {
+      const command = [Deno.execPath(), "run", "-A", script, "babble", address, `${port}`];
+      const { code, stderr } = await topology.get(from).run(command);
+      assertEquals(code, 0, stderr);
+    }));
+    await readPage(ADDRESS.web[0]);
+    for (const process of deployment.processes()) assertEquals(process.status, undefined);
+  });
+
+  await t.step("when the direct way is blocked, the relay takes over by itself", async () => {
+    await topology.blockDirect();
+    const start = performance.now();
+    let report = await read(ADDRESS.web[0]);
+    while (!report.ok && performance.now() - start < FAILOVER_MS) {
+      report = await read(ADDRESS.web[0]);
+    }
+    assert(report.ok, JSON.stringify(report));
+    assertEquals(pathKind(await connection(deployment)), "relayed");
+    await readPage(ADDRESS.web[1]);
+  });
+
+  await t.step("a client that starts over finds the relay within half a second", async () => {
+    await deployment.resetClient();
+    const { firstByteMs } = await readPage(ADDRESS.web[0]);
+    assert(firstByteMs <= 500, `first byte after ${firstByteMs} ms`);
+    assertEquals(pathKind(await connection(deployment)), "relayed");
+  });
+
+  await t.step("with the way open again, a client that starts over goes directly", async () => {
+    await topology.unblockDirect();
+    await deployment.resetClient();
+    await readPage(ADDRESS.web[0]);
+    assertEquals(pathKind(await connection(deployment)), "direct");
+  });
+
+  const stopAll = async () => {
+    for (const name of ["client", "gateway", "relay", "portal"] as const) {
+      const status = await deployment.process(name).stop(10_000);
+      const last = deployment.process(name).lines.at(-1);
+      assertEquals([name, status.code, status.signal], [name, 0, null], last);
+      assertEquals(await topology.get(name).pids(), []);
+    }
+    for (const name of ["client", "gateway"] as const) {
+      assertEquals(await exists(`${deployment.folder}/${name}.sock`), false);
+    }
+  };
+
+  await t.step("every program ends on SIGTERM with status 0 and puts everything back", async () => {
+    await stopAll();
+    assertEquals(await snapshots(true), before);
+  });
+
+  await t.step("after kill -9 the next start works and its end leaves nothing", async () => {
+    await deployment.startAll();
+    await readPage(ADDRESS.web[0]);
+    for (const name of ["gateway", "client"] as const) {
+      deployment.process(name).kill();
+      await deployment.process(name).ended;
+    }
+    for (const name of ["gateway", "client"] as const) await deployment.startReady(name);
+    await readPage(ADDRESS.web[0]);
+    await stopAll();
+    // Nobody can know any more that forwarding was off before the gateway that was killed.
+    assertEquals(await snapshots(false), beforeKill);
+  });
+});
+
+async function connection(deployment: Deployment): Promise<ConnectionStatus> {
+  const status = await deployment.status("client");
+  const found = status?.connections.find((c) => c.path !== undefined);
+  assert(found !== undefined, `no connection in ${JSON.stringify(status)}`);
+  return found;
+}
+
+function pathKind({ path }: ConnectionStatus): string {
+  return path?.kind === "relayed" || path?.remoteRelayed ? "relayed" : "direct";
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.lstat(path).then(() => true, () => false);
+}
