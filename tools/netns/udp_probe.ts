@@ -84,7 +84,8 @@ async function babble(address: string, port: number): Promise<void> {
 }
 
 function bind(address: string, port: number): Promise<Socket> {
-  const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  const isV6 = address.includes(":");
+  const socket = createSocket(isV6 ? { type: "udp6", ipv6Only: true } : { type: "udp4" });
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   socket.once("error", reject);
   socket.bind(port, address, () => resolve(socket));

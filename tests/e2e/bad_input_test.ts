@@ -1,0 +1,210 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { API_URL, Deployment, type ProgramName } from "@firezone/tools/deployment";
+import type { Process } from "@firezone/tools/netns";
+import { ADDRESS } from "@firezone/tools/topology";
+import { requires } from "../requirements.ts";
+import { takeSnapshot } from "./snapshot.ts";
+
+const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
+const ALL: readonly ProgramName[] = ["portal", "relay", "gateway", "client"];
+const END_MS = 10_000;
+
+/** A line of the log, as against a message to the operator. */
+const LOG_LINE = /^\d{4}-\d\d-\d\dT\S+ +(TRACE|DEBUG|INFO|WARN|ERROR) /;
+
+Deno.test("mistakes of an operator end a program with one line and status 1", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fzt" });
+  const { topology, folder } = deployment;
+  const snapshots = () => Promise.all(ALL.map((name) => takeSnapshot(topology.get(name))));
+  const before = await snapshots();
+
+  await t.step("an unknown flag", async () => {
+    for (const name of ALL) {
+      await assertRefused(deployment.start(name, { args: ["--no-such-flag"] }), /--no-such-flag/);
+    }
+  });
+
+  await t.step("a value that makes no sense", async () => {
+    const args = ["--api-url", "not a url"];
+    for (const name of ["relay", "gateway", "client"] as const) {
+      await assertRefused(deployment.start(name, { args }), /--api-url/);
+    }
+    const listen = ["--listen", "192.0.2.6:70000"];
+    await assertRefused(deployment.start("portal", { args: listen }), /--listen/);
+  });
+
+  await t.step("no token", async () => {
+    const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: `${folder}/no-such-token` };
+    for (const name of ["gateway", "client"] as const) {
+      await assertRefused(deployment.start(name, { env }), /FIREZONE_TOKEN/);
+    }
+  });
+
+  await t.step("a token file that others can read", async () => {
+    await Deno.writeTextFile(`${folder}/token`, "client-token", { mode: 0o644 });
+    const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: `${folder}/token` };
+    await assertRefused(deployment.start("client", { env }), /\/token\b.*0600/);
+  });
+
+  await t.step("a configuration with mistakes, each listed with its place", async () => {
+    await Deno.writeTextFile(
+      `${folder}/broken.jsonc`,
+      '{\n  "sites": [{ "name": 7 }],\n  "polices": []\n}\n',
+    );
+    const portal = deployment.start("portal", { args: ["--config", `${folder}/broken.jsonc`] });
+    const lines = await linesOfRefusal(portal);
+    assertMatch(lines.at(-1)!, /broken\.jsonc: .*mistakes/);
+    assert(lines.some((line) => /broken\.jsonc:2:\d+: /.test(line)), lines.join("\n"));
+    assert(lines.some((line) => /broken\.jsonc:3:\d+: /.test(line)), lines.join("\n"));
+  });
+
+  await t.step("no configuration", async () => {
+    const args = ["--config", `${folder}/nowhere.jsonc`];
+    await assertRefused(deployment.start("portal", { args }), /nowhere\.jsonc/);
+  });
+
+  await t.step("a TCP port in use", async () => {
+    await deployment.startReady("portal");
+    const first = deployment.process("portal");
+    const args = ["--database", `${folder}/other.db`];
+    await assertRefused(deployment.start("portal", { args }), /192\.0\.2\.6:8080/);
+    await first.stop();
+  });
+
+  await t.step("a UDP port in use", async () => {
+    const holder = await holdUdpPort(deployment, "relay", ADDRESS.relay[0], 3478);
+    await assertRefused(deployment.start("relay"), /3478/);
+    await holder.stop();
+  });
+
+  await t.step("a status socket in use", async () => {
+    await deployment.startReady("portal");
+    const client = await deployment.startReady("client").catch((error) => {
+      throw new Error(`${error.message}: ${deployment.process("client").lines.join("\n")}`);
+    });
+    await assertRefused(deployment.start("client"), /client\.sock/);
+    await client.stop();
+  });
+
+  await t.step("a token that the portal does not know", async () => {
+    const env = { FIREZONE_TOKEN: "not-a-token-that-anybody-gave-out" };
+    for (const name of ["relay", "gateway", "client"] as const) {
+      const lines = await linesOfRefusal(deployment.start(name, { env }));
+      assertMatch(lines.at(-1)!, /token|401/i);
+      assert(!lines.join().includes(env.FIREZONE_TOKEN), "a token is never printed");
+    }
+  });
+
+  await t.step("no /dev/net/tun", async () => {
+    for (const name of ["gateway", "client"] as const) {
+      const process = startWithout(deployment, name, "mount -t tmpfs -o ro tmpfs /dev/net");
+      await assertRefused(process, /\/dev\/net\/tun/);
+    }
+  });
+
+  await t.step("no permission to configure the network", async () => {
+    for (const name of ["gateway", "client"] as const) {
+      const process = startWithout(deployment, name, "", "setpriv --bounding-set -net_admin --");
+      const lines = await linesOfRefusal(process);
+      assertMatch(lines.at(-1)!, /CAP_NET_ADMIN|root/);
+    }
+  });
+
+  await t.step("none of them left anything behind", async () => {
+    for (const process of deployment.processes()) await process.stop();
+    assertEquals(await snapshots(), before);
+  });
+});
+
+Deno.test("faults of the network and of others end nothing", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fzt" });
+  const { topology } = deployment;
+
+  await t.step("programs wait for a portal that is not there", async () => {
+    for (const name of ["relay", "gateway", "client"] as const) deployment.start(name);
+    for (const name of ["gateway", "client"] as const) {
+      await deployment.untilStatus(name, (status) => status.portal === "connecting");
+    }
+    await deployment.startReady("portal");
+    for (const name of ["relay", "gateway", "client"] as const) await deployment.untilReady(name);
+    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+  });
+
+  await t.step("a tunnel works on while the portal is away, and after its return", async () => {
+    await deployment.process("portal").stop();
+    await deployment.untilStatus("client", (status) => status.portal === "connecting");
+    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    await deployment.startReady("portal");
+    for (const name of ["relay", "gateway", "client"] as const) await deployment.untilReady(name);
+    assert((await topology.fetchPage("client", ADDRESS.web[1], 10_000)).ok);
+  });
+
+  await t.step("a broken configuration leaves the last valid one in force", async () => {
+    const portal = deployment.process("portal");
+    const since = portal.lineCount;
+    await Deno.writeTextFile(`${deployment.folder}/portal.jsonc`, '{ "sites": [');
+    await portal.waitForLine(/last valid one stays in force/, END_MS, since);
+    assertEquals(portal.status, undefined);
+    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+  });
+
+  await t.step("a data-plane port in use is replaced by another", async () => {
+    await deployment.writeConfig(deployment.config());
+    await deployment.process("client").stop();
+    const holders = [
+      await holdUdpPort(deployment, "client", "0.0.0.0", 52625),
+      await holdUdpPort(deployment, "client", "::", 52625),
+    ];
+    await deployment.startReady("client");
+    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    for (const holder of holders) await holder.stop();
+  });
+});
+
+/** Fails unless the program says one line that matches, beside its log, and ends with status 1. */
+async function assertRefused(process: Process, pattern: RegExp): Promise<void> {
+  const lines = await linesOfRefusal(process);
+  assertEquals(lines.length, 1, `expected one line:\n${lines.join("\n")}`);
+  assertMatch(lines[0]!, pattern);
+}
+
+/** What a program that ends with status 1 says beside its log. */
+async function linesOfRefusal(process: Process): Promise<string[]> {
+  const timer = setTimeout(() => process.kill(), END_MS);
+  const { code, signal } = await process.ended;
+  clearTimeout(timer);
+  const said = process.lines.join("\n");
+  assertEquals([code, signal], [1, null], `${process.name} ended otherwise; it said:\n${said}`);
+  assert(!/^\s+at /m.test(said), `a stack in:\n${said}`);
+  return process.lines.filter((line) => !LOG_LINE.test(line) && line !== "");
+}
+
+/** Starts a program after a change to its view of the file system, or with fewer privileges. */
+function startWithout(
+  deployment: Deployment,
+  name: "gateway" | "client",
+  change: string,
+  wrapper = "",
+): Process {
+  const root = new URL("../../", import.meta.url).pathname;
+  const script = `${change === "" ? ":" : change} && exec ${wrapper} "$@"`;
+  return deployment.topology.get(name).spawn(name, [
+    ...["unshare", "--mount", "sh", "-c", script, "sh"],
+    ...[Deno.execPath(), "run", "-A", `${root}${name}/main.ts`],
+    ...["--api-url", API_URL, "--firezone-id", `bad-${name}`],
+    ...["--status-socket", `${deployment.folder}/bad-${name}.sock`],
+  ], { env: { FIREZONE_TOKEN: "some-token-that-is-long-enough", NO_COLOR: "1" } });
+}
+
+async function holdUdpPort(
+  deployment: Deployment,
+  name: ProgramName,
+  address: string,
+  port: number,
+): Promise<Process> {
+  const script = new URL("../../tools/netns/udp_probe.ts", import.meta.url).pathname;
+  const command = [Deno.execPath(), "run", "-A", script, "echo", address, `${port}`];
+  const process = deployment.topology.get(name).spawn("holder", command);
+  await process.waitForLine(/^listening$/, END_MS);
+  return process;
+}
