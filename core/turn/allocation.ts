@@ -12,7 +12,8 @@
  *
  * Deviations from RFC 8489 and 8656:
  * - The first ALLOCATE carries USERNAME, REALM and MESSAGE-INTEGRITY although no nonce is known yet,
- *   so that the relay can sign its challenge.
+ *   so that the relay can sign its challenge. Servers that refuse this (400) are asked once more
+ *   without any of them, as RFC 8489 §9.2.3.1 has it.
  * - Answers to anything but BINDING must be signed. Unsigned challenges (401 to a request without a
  *   nonce, 438) are taken as RFC 8489 §9.2.5 allows, since other servers do not sign these; they
  *   can make us ask again, but never give up.
@@ -105,7 +106,10 @@ export type AllocationEvent =
 
 type Purpose =
   | { readonly tag: "binding"; readonly keepAlive: boolean }
-  | ({ readonly withNonce: boolean; readonly round: number } & Authenticated);
+  | (Authenticated & { readonly proof: Proof; readonly round: number });
+
+/** What a request bore beside its question: credentials with a nonce, without one, or nothing. */
+type Proof = "complete" | "without-nonce" | "none";
 
 type Authenticated =
   | { readonly tag: "allocate" | "delete" }
@@ -276,7 +280,7 @@ export class Allocation {
       this.#onBinding(now, local, transaction, purpose.keepAlive, message);
       return true;
     }
-    if (!this.#isGenuine(purpose.withNonce, message)) return true;
+    if (!this.#isGenuine(purpose.proof, message)) return true;
     this.#transactions.delete(transaction.id);
     if (message.class === "error") this.#onError(now, purpose, message);
     else this.#onSuccess(now, purpose, message);
@@ -359,10 +363,11 @@ export class Allocation {
     this.#ask(now, { tag: "allocate" });
   }
 
-  /** Sends an authenticated request to the active server. @param round number of challenges so far */
-  #ask(now: Millis, what: Authenticated, round = 0): void {
+  /** Sends a request to the active server. @param round number of challenges so far */
+  #ask(now: Millis, what: Authenticated, round = 0, isAnonymous = false): void {
     const server = this.activeServer;
     if (server === undefined) return;
+    const proof = isAnonymous ? "none" : this.#nonce === undefined ? "without-nonce" : "complete";
     const id = newTransactionId(this.#random);
     const writer = new StunWriter("request", methodOf(what), id);
     switch (what.tag) {
@@ -375,10 +380,12 @@ export class Allocation {
       case "channel-bind":
         writer.channelNumber(what.number).peerAddress(what.peer);
     }
-    writer.username(this.#credentials.username).realm(this.#credentials.realm);
-    if (this.#nonce !== undefined) writer.nonce(this.#nonce);
-    const payload = writer.finish({ integrityKey: this.#key });
-    const purpose: Purpose = { ...what, withNonce: this.#nonce !== undefined, round };
+    if (proof !== "none") {
+      writer.username(this.#credentials.username).realm(this.#credentials.realm);
+      if (this.#nonce !== undefined) writer.nonce(this.#nonce);
+    }
+    const payload = writer.finish(proof === "none" ? {} : { integrityKey: this.#key });
+    const purpose: Purpose = { ...what, proof, round };
     const budgetMs = what.tag === "refresh" ? what.budgetMs : GIVE_UP_AFTER_MS;
     this.#transactions.start(now, id, purpose, server, payload, budgetMs);
     this.#transmit(server, payload);
@@ -390,10 +397,11 @@ export class Allocation {
 
   // Answers
 
-  #isGenuine(withNonce: boolean, message: StunMessage): boolean {
+  #isGenuine(proof: Proof, message: StunMessage): boolean {
     if (message.hasIntegrity) return message.verifyIntegrity(this.#key);
     const code = message.errorCode?.code;
-    return code === 438 || code === 401 && !withNonce;
+    return code === 438 || code === 401 && proof !== "complete" ||
+      code === 400 && proof === "without-nonce";
   }
 
   #onBinding(
@@ -509,7 +517,10 @@ export class Allocation {
     message: StunMessage,
   ): void {
     const code = message.errorCode?.code;
-    if (code === 438 || code === 401 && !purpose.withNonce) {
+    if (code === 400 && purpose.proof === "without-nonce" && !message.hasIntegrity) {
+      return this.#ask(now, purpose, purpose.round, true);
+    }
+    if (code === 438 || code === 401 && purpose.proof !== "complete") {
       const usable = message.nonce !== undefined && purpose.round < MAX_ROUNDS &&
         (message.realm === undefined || message.realm === this.#credentials.realm);
       if (!usable) return this.#fail("protocol");

@@ -208,6 +208,24 @@ Deno.test("A challenge for another realm, or without a nonce, is not answered", 
   }
 });
 
+Deno.test("A server that wants no credentials without a nonce is asked without", () => {
+  const t = new Bench({ v4: V4 });
+  t.sent();
+  t.answerBinding(t.last(V4));
+  t.reply(t.last(V4), (w) => w.errorCode(400), { cls: "error", signed: false });
+  const bare = t.last(V4);
+  assertEquals([bare.is, bare.request.username, bare.request.hasIntegrity], [
+    "allocate",
+    undefined,
+    false,
+  ]);
+  t.reply(bare, (w) => w.errorCode(400), { cls: "error", signed: false });
+  assertEquals(t.last(V4), bare, "that would be asked for ever");
+  t.challenge(bare, 401, "n1", { signed: false });
+  assert(t.last(V4).request.verifyIntegrity(KEY));
+  assertEquals(t.last(V4).request.nonce, "n1");
+});
+
 Deno.test("437 to ALLOCATE: deletes what the relay holds, then allocates", () => {
   const t = new Bench({ v4: V4 });
   t.authenticate();
