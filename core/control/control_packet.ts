@@ -7,6 +7,7 @@
  *        └──────────┴───────────────────┘
  *
  * They never reach TUN. Events that are not known are ignored.
+ * Owns: the frame. Does not own: what the JSON says, see `control_message.ts`.
  * @module
  */
 
@@ -16,6 +17,10 @@ import { readU16, writeU16 } from "../bytes/mod.ts";
 const NEXT_HEADER = 0xff;
 const IPV6_HEADER_LENGTH = 40;
 const EVENT_HEADER_LENGTH = 8;
+const HEADERS_LENGTH = IPV6_HEADER_LENGTH + EVENT_HEADER_LENGTH;
+
+/** Longest JSON of a control packet, in bytes: what the tunnel's MTU of 1280 leaves to it. */
+export const MAX_CONTROL_BODY = 1280 - HEADERS_LENGTH;
 
 /** Event types. */
 export const ControlEvent = {
@@ -29,7 +34,7 @@ export const ControlEvent = {
 
 /** Whether the inner packet `buf[start, end)` is a control packet. */
 export function looksLikeControlPacket(buf: Uint8Array, start: number, end: number): boolean {
-  if (end - start < IPV6_HEADER_LENGTH + EVENT_HEADER_LENGTH) return false;
+  if (end - start < HEADERS_LENGTH) return false;
   if (buf[start]! >> 4 !== 6 || buf[start + 6] !== NEXT_HEADER) return false;
   for (let i = start + 8; i < start + IPV6_HEADER_LENGTH; i++) if (buf[i] !== 0) return false;
   return readU16(buf, start + 4) <= end - start - IPV6_HEADER_LENGTH;
@@ -40,12 +45,29 @@ export function controlEvent(buf: Uint8Array, start: number): number {
   return buf[start + IPV6_HEADER_LENGTH]!;
 }
 
+/**
+ * The JSON of the control packet `buf[start, end)`, as a view without the padding that WireGuard
+ * puts behind a packet; undefined where the header's length leaves no room for an event.
+ */
+export function controlBody(buf: Uint8Array, start: number): Uint8Array | undefined {
+  const bodyEnd = start + IPV6_HEADER_LENGTH + readU16(buf, start + 4);
+  return bodyEnd < start + HEADERS_LENGTH
+    ? undefined
+    : buf.subarray(start + HEADERS_LENGTH, bodyEnd);
+}
+
+/** A whole control packet. */
+export function controlPacket(event: number, body: Uint8Array): Uint8Array {
+  const packet = new Uint8Array(HEADERS_LENGTH + body.length);
+  packet[0] = 6 << 4;
+  writeU16(packet, 4, EVENT_HEADER_LENGTH + body.length);
+  packet[6] = NEXT_HEADER;
+  packet[IPV6_HEADER_LENGTH] = event;
+  packet.set(body, HEADERS_LENGTH);
+  return packet;
+}
+
 /** The packet that ends a connection. */
 export function goodbyePacket(): Uint8Array {
-  const packet = new Uint8Array(IPV6_HEADER_LENGTH + EVENT_HEADER_LENGTH);
-  packet[0] = 6 << 4;
-  writeU16(packet, 4, EVENT_HEADER_LENGTH);
-  packet[6] = NEXT_HEADER;
-  packet[IPV6_HEADER_LENGTH] = ControlEvent.Goodbye;
-  return packet;
+  return controlPacket(ControlEvent.Goodbye, new Uint8Array(0));
 }
