@@ -87,16 +87,11 @@ export function chooseEndpoints(
   };
 }
 
-/** @throws {@link ConfigError} if the range is empty or holds the listen port */
-export function checkPorts(lowest: number, highest: number, listenPort: number): PortRange {
+/** @throws {@link ConfigError} if the range is empty */
+export function checkPorts(lowest: number, highest: number): PortRange {
   if (lowest > highest) {
     throw new ConfigError(
       `Cannot allocate ports ${lowest} to ${highest}: --lowest-port is above --highest-port`,
-    );
-  }
-  if (listenPort >= lowest && listenPort <= highest) {
-    throw new ConfigError(
-      `Cannot allocate ports ${lowest} to ${highest}: --listen-port ${listenPort} is among them`,
     );
   }
   return { lowest, highest };

@@ -111,7 +111,7 @@ export class RelayHost {
   #onSignal(): void {
     const { drainTimeoutMs } = this.#options;
     if (this.#state === "draining" || drainTimeoutMs === 0) return this.#ended.resolve(EXIT_OK);
-    this.#log.info("Leaving the portal; serving until the last allocation ends", {
+    this.#log.info("Serving until the last allocation ends", {
       at_most_s: Math.round(drainTimeoutMs / 1000),
     });
     this.#state = "draining";

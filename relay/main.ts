@@ -37,7 +37,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     token === undefined,
     interfaces.includes("::1"),
   );
-  const ports = checkPorts(config.lowestPort, config.highestPort, config.listenPort);
+  const ports = checkPorts(config.lowestPort, config.highestPort);
   const stampSecret = config.stampSecret ?? new Secret(hex(systemRandom(32)));
   const standalone = token ? undefined : makeCredential(stampSecret);
   const start: RelayStart = {

@@ -3,28 +3,12 @@
  * @module
  */
 
-import { assert, assertEquals } from "@std/assert";
-import { type SocketAddress, socketAddress } from "@firezone/core/ip";
-import { parseStunMessage } from "@firezone/core/stun";
-import { systemRandom } from "@firezone/core/system_random";
-import {
-  Allocation,
-  ChannelDataRef,
-  type ChannelNumber,
-  looksLikeChannelData,
-  Parse,
-  parseChannelData,
-  writeChannelDataHeader,
-} from "@firezone/core/turn";
-import type { Millis } from "@firezone/core/units";
-import { Buffer } from "node:buffer";
-import { createSocket, type Socket } from "node:dgram";
-import { once } from "node:events";
+import { assertEquals } from "@std/assert";
+import type { SocketAddress } from "@firezone/core/ip";
+import { Endpoint, toAddress, TurnClient } from "@firezone/relay/testing";
 import { findCommand, requires } from "../requirements.ts";
 
 const CREDENTIALS = { username: "alice", password: "open sesame", realm: "firezone" };
-/** Nothing here takes longer unless it fails. */
-const PATIENCE_MS = 15_000;
 
 Deno.test({
   name: "Allocation on coturn, reached over either family, carries data both ways",
@@ -32,7 +16,7 @@ Deno.test({
   async fn() {
     await using server = await Turnserver.start();
     for (const host of ["127.0.0.1", "::1"]) {
-      await using client = await Client.start(server.address(host));
+      await using client = await TurnClient.start(server.address(host), CREDENTIALS);
       const relayed = await client.until(
         "an allocation",
         () => client.allocation.relayedAddress(4),
@@ -60,7 +44,7 @@ Deno.test({
   ...requires("linux", "turnserver"),
   async fn() {
     await using server = await Turnserver.start();
-    await using client = await Client.start(server.address("127.0.0.1"));
+    await using client = await TurnClient.start(server.address("127.0.0.1"), CREDENTIALS);
     const relayed = await client.until("an allocation", () => client.allocation.relayedAddress(4));
     await using peer = await Endpoint.open("127.0.0.1");
     client.allocation.bindChannel(client.now(), peer.address);
@@ -139,159 +123,6 @@ class Turnserver implements AsyncDisposable {
     await this.#process.status;
     await Deno.remove(this.#folder, { recursive: true });
   }
-}
-
-interface Received {
-  readonly from: string;
-  readonly bytes: Uint8Array;
-}
-
-/** A UDP socket on loopback that remembers what it received. */
-class Endpoint implements AsyncDisposable {
-  readonly address: SocketAddress;
-  readonly received: Received[] = [];
-  onDatagram: (from: SocketAddress, bytes: Uint8Array) => void = () => {};
-  readonly #socket: Socket;
-  #isClosed = false;
-
-  private constructor(socket: Socket) {
-    this.#socket = socket;
-    const { address, port } = socket.address();
-    this.address = toAddress(address, port);
-    socket.on("message", (message, { address, port }) => {
-      const from = toAddress(address, port);
-      const bytes = new Uint8Array(message);
-      this.received.push({ from: from.key, bytes });
-      this.onDatagram(from, bytes);
-    });
-  }
-
-  static async open(host: string): Promise<Endpoint> {
-    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
-    socket.bind(0, host);
-    await once(socket, "listening");
-    return new Endpoint(socket);
-  }
-
-  send(bytes: Uint8Array, to: SocketAddress): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    // An error is like a loss: whoever waits for the answer notices.
-    this.#socket.send(Buffer.from(bytes), to.port, to.ip.text, () => resolve());
-    return promise;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#socket.close();
-    await once(this.#socket, "close");
-  }
-}
-
-/** An {@link Allocation} with a socket and a clock. */
-class Client implements AsyncDisposable {
-  readonly allocation: Allocation;
-  /** Tags of all events. */
-  readonly events: string[] = [];
-  /** What came through channels. */
-  readonly data: { from: string; channel: ChannelNumber; bytes: Uint8Array }[] = [];
-  readonly #endpoint: Endpoint;
-  #skippedMs = 0;
-
-  private constructor(endpoint: Endpoint, server: SocketAddress) {
-    this.#endpoint = endpoint;
-    this.allocation = this.#allocate(server);
-    endpoint.onDatagram = (from, bytes) => this.#take(from, bytes);
-    this.flush();
-  }
-
-  static async start(server: SocketAddress): Promise<Client> {
-    return new Client(await Endpoint.open(server.ip.text), server);
-  }
-
-  now(): Millis {
-    return performance.now() + this.#skippedMs as Millis;
-  }
-
-  /** Lets the allocation believe that time has passed. */
-  skip(ms: number): void {
-    this.#skippedMs += ms;
-    this.flush();
-  }
-
-  /** Waits until `look` finds something. */
-  until<T>(what: string, look: () => T): Promise<Exclude<T, undefined | false>> {
-    return this.#poll(what, () => {}, look);
-  }
-
-  /** Does something again and again until `look` finds something. */
-  retry<T>(act: () => void, look: () => T): Promise<Exclude<T, undefined | false>> {
-    return this.#poll("an effect", act, look);
-  }
-
-  sendTo(peer: SocketAddress, bytes: Uint8Array): void {
-    const channel = this.allocation.channelFor(peer)!;
-    const framed = new Uint8Array(4 + bytes.length);
-    framed.set(bytes, writeChannelDataHeader(framed, 0, channel, bytes.length));
-    void this.#endpoint.send(framed, this.allocation.activeServer!);
-  }
-
-  /** Does what is due and sends what is to be sent. */
-  flush(): void {
-    this.allocation.handleTimeout(this.now());
-    for (let t; (t = this.allocation.pollTransmit()) !== undefined;) {
-      void this.#endpoint.send(t.payload, t.destination);
-    }
-    for (let e; (e = this.allocation.pollEvent()) !== undefined;) {
-      this.events.push(e.tag === "failed" ? `failed: ${e.reason}` : e.tag);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#endpoint[Symbol.asyncDispose]();
-  }
-
-  async #poll<T>(what: string, act: () => void, look: () => T) {
-    const deadline = this.now() + PATIENCE_MS;
-    while (this.now() < deadline) {
-      this.flush();
-      const found = look();
-      if (found !== undefined && found !== false) {
-        return found as Exclude<T, undefined | false>;
-      }
-      act();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error(`Waited for ${what} in vain; events so far: ${this.events.join(", ")}`);
-  }
-
-  #allocate(server: SocketAddress): Allocation {
-    const servers = server.family === 4 ? { v4: server } : { v6: server };
-    const options = { id: "coturn", servers, credentials: CREDENTIALS, random: systemRandom };
-    return new Allocation({ ...options, software: "firezone-test" }, this.now());
-  }
-
-  #take(from: SocketAddress, bytes: Uint8Array): void {
-    if (looksLikeChannelData(bytes, 0, bytes.length)) {
-      const ref = new ChannelDataRef();
-      assertEquals(parseChannelData(bytes, 0, bytes.length, ref), Parse.Ok);
-      const peer = this.allocation.peerFor(ref.channel);
-      this.data.push({
-        from: String(peer?.key),
-        channel: ref.channel,
-        bytes: bytes.subarray(ref.start, ref.end),
-      });
-      return;
-    }
-    const message = parseStunMessage(bytes, 0, bytes.length);
-    assert(message !== undefined);
-    this.allocation.handleInput(this.now(), this.#endpoint.address, from, message);
-    this.flush();
-  }
-}
-
-function toAddress(host: string, port: number): SocketAddress {
-  return socketAddress(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
 }
 
 /** Whether so many milliseconds have passed since the call. */
