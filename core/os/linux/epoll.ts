@@ -91,6 +91,17 @@ export class Epoll {
     throw new OsError("epoll_wait", "instance", error);
   }
 
+  /**
+   * Waits on a thread of the runtime's pool until something happens, for the main thread, which must
+   * not block. One such wait at a time; descriptors may be added and removed meanwhile.
+   *
+   * @returns the number of events; 0 after a signal
+   */
+  async waitElsewhere(): Promise<number> {
+    const n = await libc.epollWaitElsewhere(this.#fd, this.#events.bytes, this.#capacity, -1);
+    return Math.max(n, 0);
+  }
+
   /** Token of event `i` of the last wait. */
   token(i: number): number {
     return this.#events.view.getUint32(i * EVENT_SIZE + DATA_OFFSET, true);

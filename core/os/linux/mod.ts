@@ -6,6 +6,7 @@
  */
 
 export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
+export { type DialedSocket, Dialer, type DialHandlers, type DialOptions } from "./dialer.ts";
 export { Epoll, type Interest } from "./epoll.ts";
 export { Errno, errnoName, OsError } from "./errno.ts";
 export { EventFd } from "./eventfd.ts";

@@ -1,0 +1,103 @@
+import { assertEquals } from "@std/assert";
+import dgram from "node:dgram";
+import { socketAddress } from "../../ip/address.ts";
+import { type DialedSocket, Dialer, type DialOptions } from "./dialer.ts";
+
+const ignore = Deno.build.os !== "linux";
+const utf8 = new TextEncoder();
+
+Deno.test({ name: "Dialer exchanges datagrams with one address", ignore }, async () => {
+  await using echo = await udpEcho();
+  const run = open({ transport: "udp", to: socketAddress(`127.0.0.1:${echo.port}`) });
+  run.socket.send(utf8.encode("hello"));
+  assertEquals(await run.next(), "hello");
+  await run.dialer.close();
+});
+
+Deno.test({ name: "Dialer tells when nobody listens", ignore }, async () => {
+  const { port } = await freePort();
+  for (const transport of ["udp", "tcp"] as const) {
+    const run = open({ transport, to: socketAddress(`127.0.0.1:${port}`) });
+    run.socket.send(utf8.encode("hello"));
+    assertEquals(await run.ended, "ECONNREFUSED");
+    await run.dialer.close();
+  }
+});
+
+Deno.test({ name: "Dialer carries a long stream both ways and ends it", ignore }, async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    const connection = await listener.accept();
+    await connection.readable.pipeTo(connection.writable);
+  })();
+  const run = open({ transport: "tcp", to: socketAddress(`127.0.0.1:${listener.addr.port}`) });
+  const sent = new Uint8Array(3_000_000).map((_, i) => i * 7);
+  let written = 0;
+  run.socket.send(sent.subarray(0, 5), () => written++);
+  run.socket.send(sent.subarray(5), () => written++);
+  run.socket.end();
+  assertEquals(await run.ended, undefined);
+  assertEquals(written, 2);
+  assertEquals(run.bytes(), sent);
+  await serving;
+  await run.dialer.close();
+});
+
+Deno.test({ name: "Dialer stops telling of bytes while it is paused", ignore }, async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const run = open({ transport: "tcp", to: socketAddress(`127.0.0.1:${listener.addr.port}`) });
+  using connection = await listener.accept();
+  run.socket.pause();
+  await connection.write(utf8.encode("later"));
+  // The loop turns for another socket, and passes by the paused one.
+  await using echo = await udpEcho();
+  const other = open({ transport: "udp", to: socketAddress(`127.0.0.1:${echo.port}`) }, run.dialer);
+  other.socket.send(utf8.encode("now"));
+  assertEquals(await other.next(), "now");
+  assertEquals(run.bytes().length, 0);
+  run.socket.resume();
+  assertEquals(await run.next(), "later");
+  await run.dialer.close();
+});
+
+function open(options: DialOptions, dialer: Dialer = new Dialer()) {
+  const chunks: Uint8Array[] = [];
+  const { promise: ended, resolve } = Promise.withResolvers<string | undefined>();
+  let wake = () => {};
+  const socket: DialedSocket = dialer.dial(options, {
+    received: (bytes) => {
+      chunks.push(bytes.slice());
+      wake();
+    },
+    ended: resolve,
+  });
+  return {
+    dialer,
+    socket,
+    ended,
+    bytes: () => new Uint8Array(chunks.flatMap((chunk) => [...chunk])),
+    next: async () => {
+      if (chunks.length === 0) await new Promise<void>((resolve) => wake = resolve);
+      return new TextDecoder().decode(chunks.shift());
+    },
+  };
+}
+
+async function udpEcho(): Promise<AsyncDisposable & { port: number }> {
+  const server = dgram.createSocket("udp4");
+  server.on("message", (bytes, from) => server.send(bytes, from.port, from.address));
+  await new Promise<void>((resolve) => server.bind(0, "127.0.0.1", resolve));
+  return {
+    port: server.address().port,
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
+
+/** A port that nobody listens on, for UDP and TCP. */
+async function freePort(): Promise<{ port: number }> {
+  const { port } = await (async () => {
+    await using echo = await udpEcho();
+    return { port: echo.port };
+  })();
+  return { port };
+}
