@@ -83,6 +83,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "A port that another program holds is refused to the client and harms nobody else",
+  ...onLinux,
+  async fn() {
+    await using taken = await Endpoint.open("127.0.0.1");
+    const { port } = taken.address;
+    const range = ["--lowest-port", String(port), "--highest-port", String(port)];
+    await using relay = await Relay.start(["--stamp-secret", SECRET, ...range]);
+    const server = socketAddress(`127.0.0.1:${relay.port}`);
+    await using client = await TurnClient.start(server, CREDENTIALS);
+    await client.until("the refusal", () => client.events.includes("refused"));
+    await taken[Symbol.asyncDispose]();
+    client.allocation.refresh(client.now());
+    await client.until("an allocation", () => client.allocation.relayedAddress(4));
+  },
+});
+
+Deno.test({
   name: "SIGTERM with nobody there ends a relay at once",
   ...onLinux,
   async fn() {

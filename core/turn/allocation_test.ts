@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { type SocketAddress, socketAddress } from "../ip/address.ts";
 import { longTermKey } from "../stun/credentials.ts";
 import { METHOD, parseStunMessage, type StunMessage, StunWriter } from "../stun/mod.ts";
@@ -492,6 +493,57 @@ Deno.test("sameAs compares addresses and credentials", () => {
   assert(!t.allocation.sameAs({ v4: V4 }, { ...CREDENTIALS, password: "other" }));
 });
 
+Deno.test("Whatever a relay answers, an allocation neither throws nor chatters on", () => {
+  const answer = fc.record({
+    method: fc.constantFrom(undefined, ...Object.values(METHOD)),
+    code: fc.constantFrom(undefined, 300, 400, 401, 403, 420, 437, 438, 440, 486, 500, 508),
+    attributes: fc.subarray([
+      "nonce",
+      "realm",
+      "other realm",
+      "mapped",
+      "relayed",
+      "lifetime 0",
+      "lifetime",
+    ]),
+    signed: fc.boolean(),
+    from: fc.constantFrom(V4, V6, undefined),
+    waitMs: fc.nat(400_000),
+    then: fc.constantFrom("nothing", "bind", "refresh", "restart", "receive"),
+  });
+  fc.assert(fc.property(fc.array(answer, { maxLength: 40 }), (answers) => {
+    const t = new Bench({ v4: V4, v6: V6 });
+    t.bindSoon(PEER);
+    for (const a of answers) {
+      for (const sent of t.sent().slice(0, 5)) {
+        const edit = (w: StunWriter) => {
+          if (a.code !== undefined) w.errorCode(a.code);
+          if (a.attributes.includes("nonce")) w.nonce("n");
+          if (a.attributes.includes("other realm")) w.realm("elsewhere");
+          else if (a.attributes.includes("realm")) w.realm("firezone");
+          if (a.attributes.includes("mapped")) w.mappedAddress(MAPPED4);
+          if (a.attributes.includes("relayed")) w.relayedAddress(RELAYED4).relayedAddress(RELAYED6);
+          if (a.attributes.includes("lifetime 0")) w.lifetime(0);
+          else if (a.attributes.includes("lifetime")) w.lifetime(600);
+        };
+        t.reply(sent, edit, {
+          cls: a.code === undefined ? "success" : "error",
+          signed: a.signed,
+          method: a.method ?? sent.request.method,
+          from: a.from ?? sent.to,
+        });
+      }
+      if (a.then === "bind") t.allocation.bindChannel(t.now, PEER6);
+      if (a.then === "refresh") t.allocation.refresh(t.now);
+      if (a.then === "restart") t.allocation.restart(t.now);
+      if (a.then === "receive") t.allocation.noteChannelData(t.now, "received", FIRST_CHANNEL);
+      const before = t.sentCount;
+      t.wait(a.waitMs);
+      assert(t.sentCount - before < 200, "it keeps quiet while nobody answers");
+    }
+  }));
+});
+
 interface Sent {
   readonly to: SocketAddress;
   readonly is: keyof typeof METHOD;
@@ -525,6 +577,16 @@ class Bench {
   sent(): Sent[] {
     this.#collect();
     return this.#unseen.splice(0);
+  }
+
+  get sentCount(): number {
+    this.#collect();
+    return this.#all.length;
+  }
+
+  /** Asks for a channel before there is an allocation. */
+  bindSoon(peer: SocketAddress): void {
+    this.allocation.bindChannel(this.now, peer);
   }
 
   /** The newest request to a server. */
