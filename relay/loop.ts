@@ -13,12 +13,7 @@
  * @module
  */
 
-import {
-  type Family,
-  type IpAddress,
-  type SocketAddress,
-  SocketAddressCache,
-} from "@firezone/core/ip";
+import { type Family, type IpAddress, SocketAddress, SocketAddressCache } from "@firezone/core/ip";
 import { Epoll, type Fd, OsError, ReceiveSlots, UdpSocket } from "@firezone/core/os/linux";
 import {
   type DatagramSink,
@@ -39,6 +34,11 @@ export interface RelayLoopOptions {
   readonly server: RelayServer;
   /** Address to bind to in each family that is served. */
   readonly bind: ReadonlyMap<Family, IpAddress>;
+  /**
+   * Address to send from, where the sockets are bound to all of them: a machine with several must
+   * not answer from another one than it was asked at. Left out, the kernel chooses by route.
+   */
+  readonly sendFrom: ReadonlyMap<Family, IpAddress>;
   /** Port for clients. */
   readonly listenPort: number;
   /** Readable when {@link onControl} has something to do. */
@@ -83,6 +83,7 @@ export class RelayLoop implements DatagramSink {
   readonly #forwarding = new Forwarding();
   readonly #listen = new Map<Family, UdpSocket>();
   readonly #allocations = new Map<number, AllocationSockets>();
+  readonly #sendFrom = new Map<Family, SocketAddress>();
   #running = false;
 
   /** Opens the listen sockets. @throws OsError when one cannot be opened */
@@ -90,6 +91,9 @@ export class RelayLoop implements DatagramSink {
     this.#options = options;
     this.#server = options.server;
     this.#batch = new SendBatch(this, { lanes: 16 });
+    for (const [family, address] of options.sendFrom) {
+      this.#sendFrom.set(family, new SocketAddress(address, options.listenPort));
+    }
     this.#epoll.add(options.controlFd, CONTROL_TOKEN, { readable: true });
     try {
       for (const family of options.bind.keys()) {
@@ -138,7 +142,8 @@ export class RelayLoop implements DatagramSink {
     const socket = sockets?.get(destination.family);
     // The allocation has ended while its datagrams waited.
     if (socket === undefined) return SinkResult.Refused;
-    const result = socket.send(undefined, destination, buf, start, length, segmentSize, ecn);
+    const from = this.#sendFrom.get(destination.family);
+    const result = socket.send(from, destination, buf, start, length, segmentSize, ecn);
     this.accepted = socket.accepted;
     return result;
   }

@@ -83,6 +83,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "A relay with several addresses answers from the one that it was asked at",
+  ...onLinux,
+  async fn() {
+    // Left to itself the kernel answers 127.0.0.1 from 127.0.0.1.
+    await using relay = await Relay.start([
+      "--stamp-secret",
+      SECRET,
+      "--public-ip4-addr",
+      "127.0.0.2",
+    ]);
+    const server = socketAddress(`127.0.0.2:${relay.port}`);
+    await using client = await TurnClient.start(server, CREDENTIALS);
+    await client.until("an allocation", () => client.allocation.relayedAddress(4));
+  },
+});
+
+Deno.test({
   name: "A port that another program holds is refused to the client and harms nobody else",
   ...onLinux,
   async fn() {

@@ -6,7 +6,7 @@
  */
 
 import { type Family, ip, type IpAddress, prefix } from "@firezone/core/ip";
-import { OsError, raiseFileLimit } from "@firezone/core/os/linux";
+import { OsError, raiseFileLimit, UdpSocket } from "@firezone/core/os/linux";
 import { acceptWorkerSide, type WorkerSide } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
 import { logger, setUpLogging } from "@firezone/core/telemetry";
@@ -37,6 +37,13 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
   if (start.v4) bind.set(4, ip(start.v4.bind));
   if (start.v6) bind.set(6, ip(start.v6.bind));
 
+  const sendFrom = new Map<Family, IpAddress>();
+  for (const [family, texts] of [[4, start.v4], [6, start.v6]] as const) {
+    if (texts && isUnspecified(texts.bind) && isOurs(family, texts.public)) {
+      sendFrom.set(family, ip(texts.public));
+    }
+  }
+
   const report = reporter(server);
   let isDraining = false;
   let loop: RelayLoop;
@@ -45,6 +52,7 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
     loop = new RelayLoop({
       server,
       bind,
+      sendFrom,
       listenPort: start.listenPort,
       controlFd: side.fd,
       onControl: () => {
@@ -63,6 +71,21 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
   }
   side.post({ tag: "listening" });
   loop.run();
+}
+
+/** Whether datagrams can be sent from an address: behind a 1:1 NAT the public one is not ours. */
+function isOurs(family: Family, address: string): boolean {
+  try {
+    UdpSocket.open({ family, address: ip(address), port: 0 }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof OsError) return false;
+    throw error;
+  }
+}
+
+function isUnspecified(address: string): boolean {
+  return ip(address).bytes.every((byte) => byte === 0);
 }
 
 /** Logs what was relayed, once per interval in which something was. */
