@@ -199,7 +199,7 @@ export class DemoRun {
     const lines = [
       "Everything keeps running until Ctrl-C. To play with it:",
       `  ${inClient} ${fetchCommand(url(ADDRESS.web[0]))}`,
-      `  ${inClient} ip route`,
+      `  ${inClient} ip route show table all dev tun-firezone`,
       `  curl -s --unix-socket ${folder}/client.sock http://localhost/status`,
       `  tail -f ${folder}/{portal,relay,gateway,client}.log`,
       `  $EDITOR ${folder}/portal.jsonc   # the portal applies changes at once`,
