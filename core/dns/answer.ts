@@ -71,7 +71,7 @@ export function isAnswerTo(message: Uint8Array, query: DnsQuery, id: number): bo
 
 /** Another server's answer under the id that it was asked with. */
 export function returnedAnswer(message: Uint8Array, id: number): Uint8Array {
-  const bytes = message.slice();
+  const bytes = new Uint8Array(message);
   writeU16(bytes, 0, id);
   return bytes;
 }

@@ -36,6 +36,7 @@ export {
   serverKey,
   type UpstreamServer,
 } from "./sentinels.ts";
+export { frameMessage, MessageReader } from "./stream.ts";
 export {
   encodeName,
   findRecords,

@@ -90,7 +90,7 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
 
 /** The query as it goes to another server: with another id, and asking for no fragments. */
 export function forwardedQuery(query: DnsQuery, id: number): Uint8Array {
-  const bytes = query.bytes.slice();
+  const bytes = new Uint8Array(query.bytes);
   writeU16(bytes, 0, id);
   if (query.edns) {
     const size = readU16(bytes, query.edns.fixed + 2);

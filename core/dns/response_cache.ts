@@ -48,7 +48,7 @@ export class ResponseCache {
     this.#entries.delete(key);
     if (now >= entry.staleAt) return undefined;
     this.#entries.set(key, entry);
-    const message = entry.message.slice();
+    const message = new Uint8Array(entry.message);
     writeU16(message, 0, query.id);
     message.set(query.bytes.subarray(HEADER_LENGTH, query.question.end), HEADER_LENGTH);
     const age = Math.floor((now - entry.storedAt) / 1000);
@@ -80,7 +80,7 @@ export class ResponseCache {
       this.#entries.delete(this.#entries.keys().next().value!);
     }
     this.#entries.set(key, {
-      message: message.slice(),
+      message: new Uint8Array(message),
       ttlOffsets,
       storedAt: now,
       staleAt: after(now, Math.min(ttlSeconds, MAX_TTL_SECONDS) * 1000),

@@ -22,4 +22,4 @@ export * from "./outgoing.ts";
 export * from "./user_agent.ts";
 export * from "./phoenix_channel.ts";
 export * from "./portal_connection.ts";
-export type { ResolveHost } from "./websocket.ts";
+export { type ResolveHost, trustedRoots } from "./websocket.ts";

@@ -224,8 +224,8 @@ function problem(body: string): { code?: string; detail?: string } {
 
 let roots: string[] | undefined;
 
-/** All certificates that may sign the portal's, as PEM; read once. */
-function trustedRoots(): string[] {
+/** All certificates that may sign a server's, as PEM: Mozilla's and the system's; read once. */
+export function trustedRoots(): string[] {
   const read = (kind: "default" | "system") => {
     try {
       return tls.getCACertificates(kind);

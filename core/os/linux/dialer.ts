@@ -50,6 +50,8 @@ export interface DialOptions {
 
 /** Told of what happens on a socket, from later turns of the event loop. */
 export interface DialHandlers {
+  /** The stream is connected; not told of UDP. */
+  connected?(): void;
   /** Bytes of the stream, or one datagram; lent for this call. */
   received(bytes: Uint8Array): void;
   /**
@@ -217,6 +219,8 @@ class OpenSocket implements DialedSocket {
       const error = socketError(this.#fd);
       if (error !== 0) return this.#finish(errnoName(error));
       this.#isConnected = true;
+      this.#handlers.connected?.();
+      if (this.#isOver) return;
     }
     if (isWritable) this.#flush();
     if (isReadable && !this.#isOver) this.#receive(buffer);
