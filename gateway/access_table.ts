@@ -1,10 +1,16 @@
 /**
  * What one client may reach: the resources that the portal authorised, until they expire.
  *
- * A packet is allowed when any resource that contains its address admits it.
+ *     proxy address of a name        any DNS resource that the name belongs to admits it
+ *     address of a CIDR resource     any CIDR resource that contains it admits it
+ *     any other                      the Internet resource, unless the address is not public
+ *
+ * The portal decides which resource a name belongs to by the pattern of the resource; which address
+ * stands for which name is known to the client's NAT.
  * @module
  */
 
+import { NamePattern } from "@firezone/core/dns";
 import {
   type IpAddress,
   type PacketRef,
@@ -14,10 +20,21 @@ import {
 } from "@firezone/core/ip";
 import type { GatewayResource } from "@firezone/core/portal";
 import type { UnixSeconds } from "@firezone/core/units";
+import { isPublicAddress } from "./public_addresses.ts";
+
+/** What happens to a packet that a client sends. */
+export type Verdict =
+  | "admitted"
+  /** No resource admits it. */
+  | "prohibited"
+  /** The Internet resource is all that could admit it, and does not lead there. */
+  | "unreachable";
 
 interface Grant {
   resource: GatewayResource;
   filter: TrafficFilter;
+  /** Of a DNS resource; undefined also when it makes no sense. */
+  pattern: NamePattern | undefined;
   /** Undefined when it does not expire by itself. */
   expiresAt: UnixSeconds | undefined;
 }
@@ -28,6 +45,7 @@ export class AccessTable {
   /** Per distinct prefix, the filters of the resources that contain all of it. */
   #slots: TrafficFilter[][] = [];
   #table = new PrefixTable();
+  #hasInternet = false;
 
   /** Whether nothing is allowed. */
   get isEmpty(): boolean {
@@ -42,7 +60,8 @@ export class AccessTable {
   /** Authorises a resource, or prolongs and replaces an authorisation there was. */
   allow(resource: GatewayResource, expiresAt: UnixSeconds | undefined): void {
     const filter = new TrafficFilter(resource.filters);
-    this.#grants.set(resource.id, { resource, filter, expiresAt });
+    const pattern = resource.type === "dns" ? NamePattern.parse(resource.pattern) : undefined;
+    this.#grants.set(resource.id, { resource, filter, pattern, expiresAt });
     this.#rebuild();
   }
 
@@ -77,22 +96,41 @@ export class AccessTable {
     return expired;
   }
 
-  /** Whether the client may send this packet to its destination. */
-  admitsOutbound(buf: Uint8Array, packet: PacketRef): boolean {
-    return this.#admits(buf, packet, packet.destinationOffset, packet.destinationPort);
+  /** Whether a name belongs to a DNS resource that is authorised.
+   * @param domain in lower case, without a final dot */
+  mayResolve(resourceId: string, domain: string): boolean {
+    return this.#grants.get(resourceId)?.pattern?.matches(domain) ?? false;
   }
 
-  /** Whether this packet of a resource may go to the client. */
+  /** What happens to a packet of the client, for any destination but a proxy address. */
+  checkOutbound(buf: Uint8Array, packet: PacketRef): Verdict {
+    const slot = this.#table.lookup(packet.version, buf, packet.destinationOffset);
+    if (slot >= 0) {
+      const { protocol, destinationPort } = packet;
+      return anyAdmits(this.#slots[slot]!, protocol, destinationPort) ? "admitted" : "prohibited";
+    }
+    if (!this.#hasInternet) return "prohibited";
+    const { version, destinationOffset } = packet;
+    return isPublicAddress(version, buf, destinationOffset) ? "admitted" : "unreachable";
+  }
+
+  /** Whether this packet of a resource may go to the client; for any source but a proxy address. */
   admitsInbound(buf: Uint8Array, packet: PacketRef): boolean {
-    return this.#admits(buf, packet, packet.sourceOffset, packet.sourcePort);
+    const slot = this.#table.lookup(packet.version, buf, packet.sourceOffset);
+    if (slot >= 0) return anyAdmits(this.#slots[slot]!, packet.protocol, packet.sourcePort);
+    return this.#hasInternet && isPublicAddress(packet.version, buf, packet.sourceOffset);
   }
 
-  #admits(buf: Uint8Array, packet: PacketRef, address: number, port: number): boolean {
-    const slot = this.#table.lookup(packet.version, buf, address);
-    if (slot < 0) return false;
-    const filters = this.#slots[slot]!;
-    for (let i = 0; i < filters.length; i++) {
-      if (filters[i]!.admits(packet.protocol, port)) return true;
+  /**
+   * Whether traffic with a name is allowed, in either direction.
+   *
+   * @param resourceIds the resources that the name belongs to, as its client says
+   * @param port on the resource's side
+   */
+  admitsName(resourceIds: readonly string[], protocol: number, port: number): boolean {
+    for (let i = 0; i < resourceIds.length; i++) {
+      const grant = this.#grants.get(resourceIds[i]!);
+      if (grant?.pattern !== undefined && grant.filter.admits(protocol, port)) return true;
     }
     return false;
   }
@@ -115,7 +153,18 @@ export class AccessTable {
     for (const { prefix, filters } of byPrefix.values()) {
       this.#table.insert(prefix, this.#slots.push(filters) - 1);
     }
+    this.#hasInternet = false;
+    for (const { resource } of this.#grants.values()) {
+      if (resource.type === "internet") this.#hasInternet = true;
+    }
   }
+}
+
+function anyAdmits(filters: readonly TrafficFilter[], protocol: number, port: number): boolean {
+  for (let i = 0; i < filters.length; i++) {
+    if (filters[i]!.admits(protocol, port)) return true;
+  }
+  return false;
 }
 
 function prefixesOf(resource: GatewayResource): Prefix[] {

@@ -25,7 +25,7 @@ function admits(table: AccessTable, to: string, port: number): boolean {
   const packet = tcpPacket("100.64.0.1", to, 50_000, port);
   const ref = new PacketRef();
   assertEquals(parsePacket(packet, 0, packet.length, ref), Parse.Ok);
-  return table.admitsOutbound(packet, ref);
+  return table.checkOutbound(packet, ref) === "admitted";
 }
 
 Deno.test("AccessTable admits what a resource contains, and nothing else", () => {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { parseIpAddress } from "@firezone/core/ip";
 import {
   candidatesToClient,
   flowAuthorized,
@@ -42,6 +43,10 @@ class GatewayProgram implements DataPlaneProgram {
     } else this.state.handlePortalMessage(now, message);
   }
 
+  handleResolved(now: Millis, id: number, addresses: readonly string[] | undefined): void {
+    this.state.handleResolved(now, id, addresses?.flatMap((text) => parseIpAddress(text) ?? []));
+  }
+
   reset(now: Millis, privateKey: Uint8Array): void {
     this.state.reset(now, privateKey);
   }
@@ -76,6 +81,8 @@ class GatewayProgram implements DataPlaneProgram {
         const { ipv4, ipv6 } = event.interface;
         return { tag: "interface", ipv4: ipv4.text, ipv6: ipv6.text };
       }
+      case "resolve":
+        return { tag: "resolve", id: event.requestId, domain: event.domain };
       case "no-relays":
         return { tag: "no-relays" };
       case "client-connected":

@@ -1,13 +1,18 @@
 /**
  * The gateway without its sockets: clients, what each may reach, and the connections to them.
  *
- *     packet from a client ──► sent from its own address ──► to a resource it may reach ──► TUN
- *     packet from TUN ──► to a client's address ──► from a resource it may reach ──► seal
+ *     packet from a client ──► sent from its own address ──► to a resource it may reach
+ *         ──► to a name: real address instead of proxy address ──► TUN
+ *     packet from TUN ──► to a client's address ──► of a flow to a name: proxy address instead
+ *         ──► from a resource it may reach ──► seal
  *
  * What is denied is answered with "administratively prohibited" inside the tunnel, so that a user
  * sees a refusal and not a timeout.
- * Owns: peers and their authorisations. Does not own: paths and keys (see `core/connectivity`),
- * forwarding and masquerading, which the operating system does.
+ *
+ * Names: a client says which proxy addresses stand for a name; the owner resolves it (event
+ * `resolve`, answered by {@link GatewayState.handleResolved}), and the client is told the outcome.
+ * Owns: peers, their authorisations and their NAT. Does not own: paths and keys (see
+ * `core/connectivity`), forwarding and masquerading, which the operating system does.
  * @module
  */
 
@@ -20,12 +25,15 @@ import {
   type PathStatus,
 } from "@firezone/core/connectivity";
 import {
-  ControlEvent,
-  controlEvent,
+  type AssignedIps,
+  domainStatusPacket,
   goodbyePacket,
   looksLikeControlPacket,
+  parseControlPacket,
 } from "@firezone/core/control";
+import { PROXY_RANGE_V4, PROXY_RANGE_V6 } from "@firezone/core/dns";
 import {
+  icmpNetworkUnreachable,
   icmpProhibited,
   type IpAddress,
   isAddressAt,
@@ -39,9 +47,14 @@ import {
   type SocketAddress,
 } from "@firezone/core/ip";
 import type { AuthorizeFlow, GatewayInit, GatewayMessage } from "@firezone/core/portal";
+import type { RandomBytes } from "@firezone/core/random";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
 import { AccessTable, type TunnelAddresses } from "./access_table.ts";
+import { toDomain } from "./dns/domain.ts";
+import { PendingResolutions, type Resolution } from "./dns/pending_resolutions.ts";
+import { isUsableTarget } from "./dns/targets.ts";
+import { Nat, NoFlow, type Translation } from "./nat/mod.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type GatewayEvent =
@@ -52,6 +65,8 @@ export type GatewayEvent =
     readonly candidates: readonly string[];
   }
   | { readonly tag: "interface-changed"; readonly interface: TunnelAddresses }
+  /** To be resolved; see {@link GatewayState.handleResolved}. */
+  | { readonly tag: "resolve"; readonly requestId: number; readonly domain: string }
   | { readonly tag: "no-relays" }
   | { readonly tag: "client-connected"; readonly clientId: string }
   | { readonly tag: "path-changed"; readonly clientId: string; readonly path: PathStatus }
@@ -75,6 +90,10 @@ export interface PeerStatus {
   readonly ipv6: string;
   /** Ids of the resources it may reach. */
   readonly resources: readonly string[];
+  /** Names of DNS resources that packets to it are translated for. */
+  readonly names: number;
+  /** Its flows to those names. */
+  readonly flows: number;
 }
 
 /** A snapshot of the gateway. */
@@ -98,12 +117,16 @@ interface Peer extends TunnelAddresses {
   readonly clientId: string;
   readonly access: AccessTable;
   connection: Connection | undefined;
+  /** From the first name that it uses. */
+  nat: Nat | undefined;
 }
 
 /** See the head of this file. */
 export class GatewayState {
   readonly #connectivity: Connectivity;
   readonly #unixMillisAtZero: number;
+  readonly #random: RandomBytes;
+  readonly #resolutions = new PendingResolutions();
   readonly #peers = new Map<string, Peer>();
   /** Peers by their place in {@link #byAddress}. */
   #slots: Peer[] = [];
@@ -118,6 +141,10 @@ export class GatewayState {
     denied: 0,
     deniedInbound: 0,
     noPeer: 0,
+    unreachable: 0,
+    untranslatable: 0,
+    natExhausted: 0,
+    natExpired: 0,
   };
   #interface: TunnelAddresses | undefined;
   #nextExpiryCheck: Millis = NEVER;
@@ -126,6 +153,7 @@ export class GatewayState {
   constructor(options: Omit<ConnectivityOptions, "role">) {
     this.#connectivity = new Connectivity({ ...options, role: "gateway" });
     this.#unixMillisAtZero = options.unixMillisAtZero;
+    this.#random = options.random;
   }
 
   /** Our WireGuard public key, 32 bytes. */
@@ -183,6 +211,23 @@ export class GatewayState {
     for (const peer of this.#peers.values()) this.#sayGoodbye(now, peer);
   }
 
+  // ---- names
+
+  /**
+   * Takes the answer to an event `resolve`; nothing happens when nobody waits for it any more.
+   *
+   * @param addresses of both families, in the order of preference; undefined when there are none
+   */
+  handleResolved(
+    now: Millis,
+    requestId: number,
+    addresses: readonly IpAddress[] | undefined,
+  ): void {
+    const resolution = this.#resolutions.take(requestId);
+    if (resolution) this.#finishResolution(now, resolution, addresses ?? []);
+    this.#drain();
+  }
+
   // ---- packets
 
   /** Takes a packet that the operating system routed into the tunnel: the answer of a resource. */
@@ -205,13 +250,7 @@ export class GatewayState {
       this.#drops.noPeer++;
       return;
     }
-    // Errors come from routers on the way, whose addresses no resource contains.
-    const allowed = isIcmpError(packet) || this.#isOwn(buf, packet.version, packet.sourceOffset) ||
-      peer.access.admitsInbound(buf, packet);
-    if (!allowed) {
-      this.#drops.deniedInbound++;
-      return;
-    }
+    if (!this.#admitInbound(now, peer, buf, packet)) return;
     this.#connectivity.encapsulate(now, peer.connection, buf, start, packet.end, batch);
   }
 
@@ -233,7 +272,7 @@ export class GatewayState {
     const connection = out.connection!;
     const peer = this.#peers.get(connection.peerId);
     if (looksLikeControlPacket(plain, 0, out.length)) {
-      if (controlEvent(plain, 0) === ControlEvent.Goodbye) this.#onGoodbye(connection.peerId);
+      this.#onControlPacket(now, connection.peerId, plain, out.length);
       return;
     }
     const packet = this.#packet;
@@ -242,15 +281,9 @@ export class GatewayState {
     } else if (!peer || !isAddressAt(addressOf(peer, packet), plain, packet.sourceOffset)) {
       this.#drops.notClientAddress++;
     } else if (
-      peer.access.admitsOutbound(plain, packet) ||
-      this.#isOwn(plain, packet.version, packet.destinationOffset)
-    ) {
-      sink.push(plain, 0, packet.end);
-    } else {
-      this.#drops.denied++;
-      const reply = icmpProhibited(plain, packet);
-      if (reply) this.#connectivity.sendPacket(now, connection, reply);
-    }
+      this.#isOwn(plain, packet.version, packet.destinationOffset) ||
+      this.#admitOutbound(now, peer, connection, plain, packet)
+    ) sink.push(plain, 0, packet.end);
   }
 
   // ---- time and outputs
@@ -259,13 +292,17 @@ export class GatewayState {
   handleTimeout(now: Millis): void {
     this.#connectivity.handleTimeout(now);
     if (now >= this.#nextExpiryCheck) this.#expire(now);
+    for (let overdue; (overdue = this.#resolutions.takeOverdue(now)) !== undefined;) {
+      this.#finishResolution(now, overdue, []);
+    }
     this.#drain();
   }
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
     if (this.#events.length > 0) return 0 as Millis;
-    return earlier(this.#connectivity.pollTimeout(), this.#nextExpiryCheck);
+    const own = earlier(this.#nextExpiryCheck, this.#resolutions.nextDeadline);
+    return earlier(this.#connectivity.pollTimeout(), own);
   }
 
   /** The next datagram of the control path. */
@@ -296,13 +333,156 @@ export class GatewayState {
         ipv4: peer.ipv4.text,
         ipv6: peer.ipv6.text,
         resources: [...peer.access.resourceIds()],
+        names: peer.nat?.names ?? 0,
+        flows: peer.nat?.flows ?? 0,
       })),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
     };
   }
 
-  // ---- inside
+  // ---- inside: packets
+
+  /** Translates a packet for a client if need be; false when it must not reach it. */
+  #admitInbound(now: Millis, peer: Peer, buf: Uint8Array, packet: PacketRef): boolean {
+    const { nat, access } = peer;
+    if (isIcmpError(packet)) {
+      // Errors come from routers on the way, whose addresses no resource contains.
+      const result = nat?.translateInboundError(now, buf, packet) ?? "unknown";
+      if (result === "expired") this.#drops.natExpired++;
+      return result !== "expired";
+    }
+    if (this.#isOwn(buf, packet.version, packet.sourceOffset)) return true;
+    const flow = nat === undefined ? NoFlow.Unknown : nat.inboundFlow(now, buf, packet);
+    if (flow === NoFlow.Expired) {
+      this.#drops.natExpired++;
+      return false;
+    }
+    const allowed = flow < 0
+      ? access.admitsInbound(buf, packet)
+      : access.admitsName(nat!.flowResourceIds(flow), packet.protocol, packet.sourcePort);
+    if (!allowed) this.#drops.deniedInbound++;
+    else if (flow >= 0) nat!.translateInbound(now, buf, packet, flow);
+    return allowed;
+  }
+
+  /** Translates a packet of a client if need be; false when it was answered or dropped instead. */
+  #admitOutbound(
+    now: Millis,
+    peer: Peer,
+    connection: Connection,
+    buf: Uint8Array,
+    packet: PacketRef,
+  ): boolean {
+    const { nat, access } = peer;
+    const proxy = nat === undefined ? -1 : nat.proxyOf(buf, packet);
+    if (proxy >= 0) {
+      if (isIcmpError(packet)) {
+        return this.#noteTranslation(nat!.translateOutboundError(now, buf, packet, proxy));
+      }
+      const { protocol, destinationPort } = packet;
+      if (access.admitsName(nat!.resourceIds(proxy), protocol, destinationPort)) {
+        const result = nat!.translateOutbound(now, buf, packet, proxy);
+        if (result === "no-target") this.#refuse(now, connection, buf, packet, "unreachable");
+        return this.#noteTranslation(result);
+      }
+      this.#refuse(now, connection, buf, packet, "prohibited");
+      return false;
+    }
+    const verdict = access.checkOutbound(buf, packet);
+    if (verdict !== "admitted") this.#refuse(now, connection, buf, packet, verdict);
+    return verdict === "admitted";
+  }
+
+  /** Counts what was not translated; true for what was. */
+  #noteTranslation(result: Translation): boolean {
+    if (result === "exhausted") this.#drops.natExhausted++;
+    else if (result !== "translated" && result !== "no-target") this.#drops.untranslatable++;
+    return result === "translated";
+  }
+
+  #refuse(
+    now: Millis,
+    connection: Connection,
+    buf: Uint8Array,
+    packet: PacketRef,
+    reason: "prohibited" | "unreachable",
+  ): void {
+    if (reason === "prohibited") this.#drops.denied++;
+    else this.#drops.unreachable++;
+    const reply = reason === "prohibited"
+      ? icmpProhibited(buf, packet)
+      : icmpNetworkUnreachable(buf, packet);
+    if (reply) this.#connectivity.sendPacket(now, connection, reply);
+  }
+
+  // ---- inside: names
+
+  #onControlPacket(now: Millis, clientId: string, buf: Uint8Array, end: number): void {
+    const message = parseControlPacket(buf, 0, end);
+    switch (message?.tag) {
+      case "goodbye":
+        return this.#onGoodbye(clientId);
+      case "assigned-ips":
+        return this.#onAssignedIps(now, clientId, message);
+      case "domain-status":
+        return; // only gateways say that
+      case undefined:
+        this.#drops.malformed++;
+    }
+  }
+
+  /** Said again, it is done again: that is how clients have a name resolved anew. */
+  #onAssignedIps(now: Millis, clientId: string, assigned: AssignedIps): void {
+    const { resourceId, domain: writtenDomain, proxyIps } = assigned;
+    const domain = toDomain(writtenDomain);
+    const peer = this.#peers.get(clientId);
+    if (!peer) return;
+    const mayResolve = domain !== undefined && peer.access.mayResolve(resourceId, domain);
+    if (!mayResolve || proxyIps.length === 0 || !proxyIps.every(isProxyAddress)) {
+      return this.#tellStatus(now, peer, resourceId, writtenDomain, "inactive");
+    }
+    const resolution = { clientId, resourceId, writtenDomain, domain, proxyIps };
+    const requestId = this.#resolutions.add(now, resolution);
+    if (requestId === "waiting") return;
+    if (requestId === "refused") {
+      return this.#tellStatus(now, peer, resourceId, writtenDomain, "inactive");
+    }
+    this.#events.push({ tag: "resolve", requestId, domain });
+  }
+
+  /** Access may have ended meanwhile. Without an address, what was there before stays in use. */
+  #finishResolution(now: Millis, resolution: Resolution, found: readonly IpAddress[]): void {
+    const { clientId, resourceId, writtenDomain, domain, proxyIps } = resolution;
+    const peer = this.#peers.get(clientId);
+    if (!peer) return;
+    const addresses = found.filter(isUsableTarget);
+    const isActive = addresses.length > 0 && peer.access.mayResolve(resourceId, domain);
+    if (isActive) {
+      peer.nat ??= new Nat({ random: this.#random });
+      peer.nat.assign(now, { resourceId, domain, proxyIps, addresses });
+    }
+    this.#tellStatus(now, peer, resourceId, writtenDomain, isActive ? "active" : "inactive");
+  }
+
+  #tellStatus(
+    now: Millis,
+    peer: Peer,
+    resourceId: string,
+    domain: string,
+    status: "active" | "inactive",
+  ): void {
+    if (!peer.connection) return;
+    const packet = domainStatusPacket({ resourceId, domain, status });
+    this.#connectivity.sendPacket(now, peer.connection, packet);
+  }
+
+  /** Forgets the names that the client may not use any more. */
+  #pruneNames(now: Millis, peer: Peer): void {
+    peer.nat?.retain(now, (domain, resourceId) => peer.access.mayResolve(resourceId, domain));
+  }
+
+  // ---- inside: peers
 
   /** Where the portal lists authorisations, what it does not list is withdrawn. */
   #onInit(now: Millis, init: GatewayInit): void {
@@ -341,12 +521,14 @@ export class GatewayState {
         ipv6: client.ipv6,
         access,
         connection: undefined,
+        nat: undefined,
       };
       this.#peers.set(client.id, peer);
       this.#indexAddresses();
     }
     peer.connection = this.#connectivity.connection(client.id);
     peer.access.allow(flow.resource, flow.expiresAt);
+    this.#pruneNames(now, peer); // the resource may have another pattern than before
     if (this.#nextExpiryCheck === NEVER) this.#nextExpiryCheck = after(now, EXPIRY_INTERVAL_MS);
     this.#events.push({ tag: "flow-authorized", ref: flow.ref });
   }
@@ -359,7 +541,7 @@ export class GatewayState {
 
   #onRevoked(now: Millis, peer: Peer, resourceId: string): void {
     this.#events.push({ tag: "access-revoked", clientId: peer.clientId, resourceId });
-    if (!peer.access.isEmpty) return;
+    if (!peer.access.isEmpty) return this.#pruneNames(now, peer);
     this.#sayGoodbye(now, peer);
     this.#connectivity.closeConnection(peer.clientId);
     this.#removePeer(peer.clientId, "no resource is left to it");
@@ -392,6 +574,7 @@ export class GatewayState {
     const unix = Math.floor((this.#unixMillisAtZero + now) / 1000) as UnixSeconds;
     for (const peer of [...this.#peers.values()]) {
       for (const resourceId of peer.access.expire(unix)) this.#onRevoked(now, peer, resourceId);
+      peer.nat?.sweep(now);
     }
     this.#nextExpiryCheck = this.#peers.size > 0 ? after(now, EXPIRY_INTERVAL_MS) : NEVER;
   }
@@ -441,6 +624,10 @@ export class GatewayState {
     const own = version === 4 ? this.#interface?.ipv4 : this.#interface?.ipv6;
     return own !== undefined && isAddressAt(own, buf, offset);
   }
+}
+
+function isProxyAddress(ip: IpAddress): boolean {
+  return (ip.family === 4 ? PROXY_RANGE_V4 : PROXY_RANGE_V6).contains(ip);
 }
 
 function addressOf(peer: Peer, packet: PacketRef): IpAddress {

@@ -26,7 +26,13 @@ export type DataPlaneCommand =
   | { readonly tag: "portal-message"; readonly event: string; readonly payload: unknown }
   /** The network changed: new sockets, a new key. */
   | { readonly tag: "reset" }
-  | { readonly tag: "status"; readonly id: number };
+  | { readonly tag: "status"; readonly id: number }
+  /** The answer to a notice `resolve`; addresses as texts, undefined when there are none. */
+  | {
+    readonly tag: "resolved";
+    readonly id: number;
+    readonly addresses: readonly string[] | undefined;
+  };
 
 /** Worker to main thread. */
 export type DataPlaneNotice =
@@ -41,6 +47,8 @@ export type DataPlaneNotice =
   | { readonly tag: "routes"; readonly routes: readonly string[] }
   /** After a reset: the portal has to be told the new key. */
   | { readonly tag: "public-key"; readonly publicKey: string }
+  /** A name whose addresses the machine needs. */
+  | { readonly tag: "resolve"; readonly id: number; readonly domain: string }
   /** No relay is left; the portal has to name some. */
   | { readonly tag: "no-relays" }
   | { readonly tag: "status"; readonly id: number; readonly status: unknown };

@@ -36,6 +36,8 @@ export interface DataPlaneProgram {
   readonly publicKey: Uint8Array;
   /** Takes a message of the portal; whatever it holds, never throws. */
   handlePortalMessage(now: Millis, event: string, payload: unknown): void;
+  /** Takes the answer to a notice `resolve`. */
+  handleResolved?(now: Millis, id: number, addresses: readonly string[] | undefined): void;
   /** Starts over with another key. */
   reset(now: Millis, privateKey: Uint8Array): void;
   /** Says goodbye to peers. */
@@ -111,6 +113,8 @@ function runDataPlane(
         plane.rebind();
         log.info("Data plane was reset", { ports: plane.ports });
         return channel.post({ tag: "public-key", publicKey: base64(program.publicKey) });
+      case "resolved":
+        return program.handleResolved?.(now, command.id, command.addresses);
       case "status":
         return channel.post({ tag: "status", id: command.id, status: program.status(now) });
     }

@@ -30,6 +30,8 @@ export interface TunnelHostOptions {
   readonly log: Logger;
   /** Does more to the machine once the device is there; returns what undoes it. */
   readonly setUp?: (interfaceName: string) => () => void;
+  /** Resolves a name for the machine; what it rejects with is only logged. */
+  readonly resolve?: (domain: string) => Promise<readonly string[]>;
   /** Routes that are always there, as CIDR texts. */
   readonly routes?: readonly string[];
 }
@@ -138,6 +140,8 @@ export class TunnelHost {
         );
       case "public-key":
         return this.#portal.connect(notice.publicKey);
+      case "resolve":
+        return void this.#resolve(notice.id, notice.domain);
       case "no-relays":
         return this.#portal.requestRelays();
       case "status":
@@ -145,6 +149,14 @@ export class TunnelHost {
         this.#statusWaiters.delete(notice.id);
         return;
     }
+  }
+
+  async #resolve(id: number, domain: string): Promise<void> {
+    const addresses = await this.#options.resolve?.(domain).catch((error: Error) => {
+      this.#log.debug("Cannot resolve a name", { domain, error: error.message });
+      return undefined;
+    });
+    this.#worker?.post({ tag: "resolved", id, addresses });
   }
 
   #onReady(interfaceName: string, publicKey: string): void {

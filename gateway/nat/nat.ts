@@ -189,9 +189,9 @@ export class Nat {
     return this.#flows.findOutside(now, kind as FlowKind, port, real);
   }
 
-  /** The proxy address of a flow. */
-  flowProxy(flow: number): number {
-    return this.#flows.proxy(flow);
+  /** The resources that the proxy address of a flow belongs to. */
+  flowResourceIds(flow: number): readonly string[] {
+    return this.#proxies.resourceIds(this.#flows.proxy(flow));
   }
 
   /** Turns a packet of a flow towards the client. */
