@@ -224,6 +224,21 @@ export class Deployment implements AsyncDisposable {
     }
   }
 
+  /** Does some work, and fails at once when one of the programs ends meanwhile. */
+  async whileAllRun<T>(work: () => Promise<T>): Promise<T> {
+    let isDone = false;
+    const ends = this.processes().map(async (process) => {
+      const { code } = await process.ended;
+      if (!isDone) throw new Error(`${process.name} ended with status ${code}`);
+      return await new Promise<never>(() => {});
+    });
+    try {
+      return await Promise.race([work(), ...ends]);
+    } finally {
+      isDone = true;
+    }
+  }
+
   /** What a program says about itself; `undefined` while nobody answers. */
   async status(name: "client" | "gateway"): Promise<ProgramStatus | undefined> {
     const path = this.#statusSocket(name);

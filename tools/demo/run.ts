@@ -52,7 +52,7 @@ export class DemoRun {
       const relayedMs = await this.#showRelayed();
       await this.#showRefusals();
       if (this.#options.keep) this.#explain();
-      else await this.#list.step("everything is cleaned up", () => this.#deployment!.close());
+      else await this.#list.step("everything ends in order and is cleaned up", () => this.#end());
       const times = `direct ${Math.round(directMs)} ms, relayed ${Math.round(relayedMs)} ms`;
       this.#list.say(`\ndemo: passed (${times})`);
       this.#list.data({ result: "passed", directMs, relayedMs });
@@ -134,12 +134,23 @@ export class DemoRun {
     );
   }
 
+  async #end(): Promise<void> {
+    const running = this.#running;
+    await running.close();
+    for (const { name, status } of running.processes()) {
+      if (status?.code !== 0) throw new Error(`${name} ended with status ${status?.code}`);
+    }
+  }
+
   /** Fetches a page as the client and checks the path it took; the time to the first byte. */
   async #fetch(address: string, expected: "direct" | "relayed"): Promise<number> {
     let firstByteMs = 0;
     await this.#list.step(`the client reads ${url(address)}`, async () => {
-      const report = await this.#running.topology.fetchPage("client", address, PAGE_LIMIT_MS);
-      const page = requireReport(report);
+      const page = requireReport(
+        await this.#running.whileAllRun(() =>
+          this.#running.topology.fetchPage("client", address, PAGE_LIMIT_MS)
+        ),
+      );
       if (page.status !== "HTTP/1.1 200 OK" || !page.body.includes("private web server")) {
         throw new Error(`unexpected answer: ${page.status} ${page.body}`);
       }
@@ -155,9 +166,11 @@ export class DemoRun {
 
   async #download(): Promise<void> {
     await this.#list.step("a download over TCP", async () => {
-      const { topology } = this.#running;
-      const report = await topology.download("client", ADDRESS.web[0], DOWNLOAD_MS);
-      const { bytes, transferMs } = requireReport(report);
+      const { bytes, transferMs } = requireReport(
+        await this.#running.whileAllRun(() =>
+          this.#running.topology.download("client", ADDRESS.web[0], DOWNLOAD_MS)
+        ),
+      );
       return {
         shown: { throughput: rate(bytes, transferMs) },
         data: { bytes, transferMs, bitsPerSecond: Math.round(bytes * 8_000 / transferMs) },
