@@ -35,6 +35,7 @@ export {
   type Route,
   type Rule,
 } from "./rtnetlink_codec.ts";
+export { parseResolvConf, type ResolvConf, toNameserver, withNameservers } from "./resolv_conf.ts";
 export { Sysctls } from "./sysctl.ts";
 export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZE } from "./tun.ts";
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
