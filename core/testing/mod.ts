@@ -1,5 +1,5 @@
 /**
- * What tests share: assertions, replayable randomness, a simulated network.
+ * What tests share: assertions, replayable randomness, a simulated network, a collector.
  * @module
  */
 export * from "./host.ts";
@@ -7,6 +7,7 @@ export * from "./link.ts";
 export * from "./mailbox.ts";
 export * from "./nat.ts";
 export * from "./network.ts";
+export * from "./otlp_collector.ts";
 export * from "./random.ts";
 export * from "./router.ts";
 export * from "./transmit_queue.ts";
