@@ -13,11 +13,11 @@
 import type { ProxyRecord } from "@firezone/core/dns";
 import { type IpAddress, SocketAddress } from "@firezone/core/ip";
 import type { RandomBytes } from "@firezone/core/random";
+import { DnsServer, type Reply } from "@firezone/core/runtime";
 import type { Logger } from "@firezone/core/telemetry";
 import { type Millis, NEVER } from "@firezone/core/units";
 import { Forwarders } from "./forwarders.ts";
 import { loadRecords, MAX_RECORDS, saveRecords } from "./records_file.ts";
-import { DnsServer, type Reply } from "./server.ts";
 import {
   type DnsResource,
   type ResolvedDomain,

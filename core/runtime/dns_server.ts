@@ -1,5 +1,6 @@
 /**
- * Listens on the sentinels, UDP and TCP port 53, with the runtime's sockets on the main thread.
+ * Listens for DNS messages on some addresses, UDP and TCP, with the runtime's sockets on the main
+ * thread.
  *
  * UDP is `node:dgram`: `Deno.listenDatagram` still asks for a flag (`--unstable-net`) that compiled
  * programs and their users would have to carry.
@@ -9,23 +10,31 @@
  * @module
  */
 
-import dgram from "node:dgram";
-import { frameMessage, MessageReader } from "@firezone/core/dns";
-import type { IpAddress } from "@firezone/core/ip";
-import type { Logger } from "@firezone/core/telemetry";
-import type { DnsTransport } from "./stub_resolver.ts";
+import type { Socket } from "node:dgram";
+import { frameMessage, MessageReader } from "../dns/mod.ts";
+import type { IpAddress } from "../ip/mod.ts";
+import type { Logger } from "../telemetry/mod.ts";
 
 /** Gives an answer to whoever asked; does nothing when they are gone. */
 export type Reply = (message: Uint8Array) => void;
 
+/** How a message travels. */
+export type DnsTransport = "udp" | "tcp";
+
 /** What a server is made of. */
 export interface DnsServerOptions {
-  /** Takes a query, which is not lent; there need not be an answer. */
+  /**
+   * Takes a query, which is not lent; there need not be an answer.
+   *
+   * @param to the address that was asked
+   * @param from text of the address that asks
+   */
   readonly onQuery: (
     reply: Reply,
     transport: DnsTransport,
-    sentinel: IpAddress,
+    to: IpAddress,
     message: Uint8Array,
+    from: string,
   ) => void;
   /** Called whenever {@link DnsServer.isListening} changed. */
   readonly onListening?: (() => void) | undefined;
@@ -37,7 +46,7 @@ export interface DnsServerOptions {
 
 const DNS_PORT = 53;
 const RETRY_MS = 1000;
-/** Streams per sentinel at the same time; more are turned away. */
+/** Streams per address at the same time; more are turned away. */
 const MAX_STREAMS = 64;
 const STREAM_IDLE_MS = 10_000;
 /** Queries of one stream that wait for answers; after that it is not read. */
@@ -46,14 +55,14 @@ const MAX_PIPELINED = 32;
 /** See the head of this file. */
 export class DnsServer {
   readonly #options: DnsServerOptions;
-  readonly #listeners = new Map<string, SentinelListener>();
+  readonly #listeners = new Map<string, AddressListener>();
 
   /** Listens nowhere yet. */
   constructor(options: DnsServerOptions) {
     this.#options = options;
   }
 
-  /** Whether every sentinel is listened on, and there is one. */
+  /** Whether every address is listened on, and there is one. */
   get isListening(): boolean {
     const all = [...this.#listeners.values()];
     return all.length > 0 && all.every((listener) => listener.isOpen);
@@ -69,7 +78,7 @@ export class DnsServer {
     }
     for (const [text, ip] of wanted) {
       if (!this.#listeners.has(text)) {
-        this.#listeners.set(text, new SentinelListener(ip, this.#options));
+        this.#listeners.set(text, new AddressListener(ip, this.#options));
       }
     }
     this.#options.onListening?.();
@@ -83,12 +92,12 @@ export class DnsServer {
   }
 }
 
-/** The sockets of one sentinel. */
-class SentinelListener {
+/** The sockets of one address. */
+class AddressListener {
   readonly #ip: IpAddress;
   readonly #options: DnsServerOptions;
   readonly #streams = new Set<DnsStream>();
-  #udp: dgram.Socket | undefined;
+  #udp: Socket | undefined;
   #tcp: Deno.TcpListener | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #lastProblem = "";
@@ -127,7 +136,7 @@ class SentinelListener {
         void this.#accept(this.#tcp);
       }
       if (this.#lastProblem !== "") {
-        this.#options.log.info("The resolver listens now", { sentinel: this.#ip.text });
+        this.#options.log.info("The resolver listens now", { address: this.#ip.text });
       }
       if (!this.#isClosed) this.#options.onListening?.();
     } catch (error) {
@@ -137,9 +146,11 @@ class SentinelListener {
     }
   }
 
-  #bindUdp(port: number): Promise<dgram.Socket> {
+  async #bindUdp(port: number): Promise<Socket> {
+    // Loaded here, because the data plane's worker imports this room and needs no sockets of Node's.
+    const { default: dgram } = await import("node:dgram");
     const type = this.#ip.family === 4 ? "udp4" : "udp6";
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       const socket = dgram.createSocket({ type, ipv6Only: type === "udp6" });
       socket.once("error", (error) => {
         socket.close();
@@ -155,7 +166,7 @@ class SentinelListener {
           const reply: Reply = (message) => {
             if (this.#udp === socket) socket.send(message, from.port, from.address);
           };
-          this.#options.onQuery(reply, "udp", this.#ip, new Uint8Array(bytes));
+          this.#options.onQuery(reply, "udp", this.#ip, new Uint8Array(bytes), from.address);
         });
         resolve(socket);
       });
@@ -170,8 +181,9 @@ class SentinelListener {
           connection.close();
           continue;
         }
+        const from = connection.remoteAddr.hostname;
         const stream = new DnsStream(connection, (reply, message) => {
-          this.#options.onQuery(reply, "tcp", this.#ip, message);
+          this.#options.onQuery(reply, "tcp", this.#ip, message, from);
         });
         this.#streams.add(stream);
         void stream.run().finally(() => this.#streams.delete(stream));
@@ -188,7 +200,7 @@ class SentinelListener {
     if (error.message === this.#lastProblem) return;
     this.#lastProblem = error.message;
     this.#options.log.warn("The resolver cannot listen", {
-      sentinel: this.#ip.text,
+      address: this.#ip.text,
       error: error.message,
       ...hintFor(error),
     });
