@@ -24,6 +24,8 @@ export interface OptionSpec<T> {
   readonly env?: string | undefined;
   /** Whether the help leaves it out. */
   readonly hidden: boolean;
+  /** Heading of the help under which it stands; `Options` unless given. */
+  readonly group?: string | undefined;
   /** The value when neither option nor variable is there. */
   readonly default: T;
   /** The default in the help's words. */
@@ -46,6 +48,8 @@ export interface OptionSettings<T> {
   readonly env?: string;
   /** Leaves it out of the help. */
   readonly hidden?: boolean;
+  /** Heading of the help under which it stands. */
+  readonly group?: string;
   /** The default in the help's words, where printing the value would not do. */
   readonly defaultText?: string;
 }
@@ -60,6 +64,8 @@ export interface FlagSettings {
   readonly env?: string;
   /** Leaves it out of the help. */
   readonly hidden?: boolean;
+  /** Heading of the help under which it stands. */
+  readonly group?: string;
 }
 
 /** An option with a value, which has a default. */
@@ -74,6 +80,7 @@ export function option<T>(
     description: settings.description,
     env: settings.env,
     hidden: settings.hidden ?? false,
+    group: settings.group,
     default: settings.default,
     defaultText: settings.defaultText ??
       (settings.default === undefined ? undefined : String(settings.default)),
@@ -89,6 +96,7 @@ export function flag(settings: FlagSettings): OptionSpec<boolean> {
     description: settings.description,
     env: settings.env,
     hidden: settings.hidden ?? false,
+    group: settings.group,
     default: false,
     kind: boolean,
     isFlag: true,
@@ -239,7 +247,8 @@ function makeOption(spec: OptionSpec<unknown>): Option {
   const description = notes.length === 0
     ? spec.description
     : `${spec.description} (${notes.join("; ")})`;
-  return new Option(spec.flags, description).hideHelp(spec.hidden);
+  const made = new Option(spec.flags, description).hideHelp(spec.hidden);
+  return spec.group === undefined ? made : made.helpGroup(`${spec.group}:`);
 }
 
 function readValues<O extends Options>(options: O, parser: Parser): Values<O> {

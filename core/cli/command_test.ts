@@ -111,6 +111,32 @@ Deno.test("help names variables, defaults and commands, and hides the hidden", (
   ]);
 });
 
+Deno.test("help puts options under the headings of their groups", () => {
+  const at = { kind: text, group: "Where" };
+  const main = command({
+    name: "thing",
+    description: "",
+    options: {
+      here: option({ ...at, flags: "--here <x>", description: "near" }),
+      quiet: flag({ flags: "--quiet", description: "be quiet" }),
+      there: option({ ...at, flags: "--there <x>", description: "far" }),
+      secret: flag({ flags: "--secret", description: "hidden", hidden: true, group: "Why" }),
+      loud: flag({ flags: "--loud", description: "be loud", group: "How" }),
+    },
+    run: () => 0,
+  });
+  const headings = main.help().split("\n").filter((line) => /^\w+:$|^ +--/.test(line));
+  assertEquals(headings.map((line) => line.trim().split(" ")[0]), [
+    "Where:",
+    "--here",
+    "--there",
+    "Options:",
+    "--quiet",
+    "How:",
+    "--loud",
+  ]);
+});
+
 Deno.test("--help and --version print to stdout and answer 0 without running", async () => {
   const { main, seen } = example();
   const printed: string[] = [];

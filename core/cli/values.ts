@@ -6,6 +6,7 @@
 
 import { type IpAddress, parseIpAddress, parsePrefix, parseSocketAddress } from "../ip/address.ts";
 import { ip as ipConstant, type Prefix, SocketAddress } from "../ip/address.ts";
+import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
 import { type Port, toPort } from "../units.ts";
 import { ConfigError } from "./errors.ts";
 
@@ -102,6 +103,32 @@ export const socketAddress: ValueKind<SocketAddress> = {
     return Number(text) <= 65535
       ? new SocketAddress(ipConstant("0.0.0.0"), Number(text))
       : undefined;
+  },
+};
+
+/** `host:port`; the host is a name, an IPv4 address, or an IPv6 address in brackets. */
+export const hostPort: ValueKind<HostPort> = {
+  expected: "a host and a port such as 127.0.0.1:4317, [::1]:4317 or collector.example:4317",
+  parse: (text) => {
+    const at = text.lastIndexOf(":");
+    const host = text.slice(0, at);
+    const number = port.parse(text.slice(at + 1));
+    if (at < 0 || number === undefined) return undefined;
+    const inBrackets = /^\[(.*)\]$/.exec(host)?.[1];
+    if (inBrackets !== undefined) {
+      return ofFamily(6, inBrackets) && { host: inBrackets, port: number };
+    }
+    return /^[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})$/.test(host) ? { host, port: number } : undefined;
+  },
+};
+
+/** An unsigned 64-bit number, in decimal. */
+export const uint64: ValueKind<bigint> = {
+  expected: "a number from 0 to 18446744073709551615",
+  parse: (text) => {
+    if (!/^\d{1,20}$/.test(text)) return undefined;
+    const n = BigInt(text);
+    return n < 2n ** 64n ? n : undefined;
   },
 };
 

@@ -34,6 +34,25 @@ Deno.test("a socket address may be a port alone", () => {
   }
 });
 
+Deno.test("a host and its port may be a name, IPv4, or IPv6 in brackets", () => {
+  const parse = values.hostPort.parse;
+  assertEquals(parse("otel-1.example:4317"), { host: "otel-1.example", port: 4317 });
+  assertEquals(parse("127.0.0.1:1"), { host: "127.0.0.1", port: 1 });
+  assertEquals(parse("[2001:db8::1]:4317"), { host: "2001:db8::1", port: 4317 });
+  const refused = ["", ":1", "a", "a:", "a:0", "a:65536", "::1:4317", "[a]:1", "[127.0.0.1]:1"];
+  for (const text of [...refused, "http://a:1", "a b:1", "a/b:1", "u@a:1", "[::1]", "-a:1"]) {
+    assertEquals(parse(text), undefined, text);
+  }
+});
+
+Deno.test("a 64-bit number has no sign and no more than 64 bits", () => {
+  assertEquals(values.uint64.parse("0"), 0n);
+  assertEquals(values.uint64.parse("18446744073709551615"), 2n ** 64n - 1n);
+  for (const text of ["", "-1", "18446744073709551616", "0x1", "1.0"]) {
+    assertEquals(values.uint64.parse(text), undefined, text);
+  }
+});
+
 Deno.test("ports, integers, words, flags and families refuse what is outside", () => {
   assertEquals(values.port.parse("1") as number | undefined, 1);
   for (const text of ["0", "65536", "", "1e3", " 1"]) {

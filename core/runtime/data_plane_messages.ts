@@ -8,6 +8,7 @@
 
 import type { AeadName } from "../crypto/mod.ts";
 import type { OutgoingMessage } from "../portal/mod.ts";
+import type { LogFormat } from "../telemetry/mod.ts";
 
 /** What the worker is started with. */
 export interface DataPlaneStart {
@@ -18,7 +19,7 @@ export interface DataPlaneStart {
   /** Log filter of the main thread. */
   readonly logFilter: string;
   /** Log format of the main thread. */
-  readonly logFormat: "human" | "json";
+  readonly logFormat: LogFormat;
 }
 
 /** Main thread to worker. */

@@ -1,5 +1,5 @@
 /**
- * How a log line looks: for people, or as one JSON object per line.
+ * How a log line looks: for people, or as one JSON object per line, also as Google Cloud wants it.
  * @module
  */
 
@@ -57,6 +57,41 @@ export function formatJson(line: LogLine): string {
     target: line.target,
     message: line.message,
     ...(hasFields ? { fields: line.fields } : {}),
+  }) + "\n";
+}
+
+const SEVERITIES: Readonly<Record<LogLevel, string>> = {
+  trace: "DEBUG",
+  debug: "DEBUG",
+  info: "INFO",
+  warn: "WARNING",
+  error: "ERROR",
+};
+
+/**
+ * An object as Google Cloud's logging agent reads it: `severity`, `time`, `message`, the rest as
+ * payload.
+ *
+ * Fields `trace_id` and `span_id` lead from the line to its trace, which takes the project's id.
+ *
+ * Spec: cloud.google.com/logging/docs/structured-logging, "Special fields".
+ */
+export function formatGoogleCloud(line: LogLine, projectId: string | undefined): string {
+  const { trace_id, span_id, ...fields } = line.fields;
+  const isTraced = projectId !== undefined && trace_id !== undefined;
+  return JSON.stringify({
+    severity: SEVERITIES[line.level],
+    time: new Date(line.timeMs).toISOString(),
+    message: line.message,
+    target: line.target,
+    ...(Object.keys(fields).length > 0 ? { fields } : {}),
+    ...(isTraced
+      ? {
+        "logging.googleapis.com/trace": `projects/${projectId}/traces/${trace_id}`,
+        "logging.googleapis.com/spanId": span_id,
+        "logging.googleapis.com/trace_sampled": true,
+      }
+      : {}),
   }) + "\n";
 }
 

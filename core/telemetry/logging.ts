@@ -15,10 +15,13 @@
 import { configureSync, getLogger, type LogRecord, resetSync } from "@std/log";
 import { plainFields } from "./fields.ts";
 import { LogFilter, type LogLevel, type LogRank, logRank, parseLogFilter } from "./filter.ts";
-import { formatHuman, formatJson, type LogLine } from "./format.ts";
+import { formatGoogleCloud, formatHuman, formatJson, type LogLine } from "./format.ts";
+
+/** How lines may look. */
+export const LOG_FORMATS = ["human", "json", "google-cloud"] as const;
 
 /** How lines look. */
-export type LogFormat = "human" | "json";
+export type LogFormat = typeof LOG_FORMATS[number];
 
 /** Values beside a message. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -51,6 +54,8 @@ export interface LoggingOptions {
   readonly filter?: LogFilter | string;
   /** How lines look; for people by default. */
   readonly format?: LogFormat;
+  /** With the format of Google Cloud: the project in which traces are found. */
+  readonly googleCloudProjectId?: string | undefined;
   /** ANSI colours; by default only if stderr is a terminal and `NO_COLOR` is not set. */
   readonly colour?: boolean;
   /** Takes each line, newline included; by default writes it to stderr. */
@@ -73,9 +78,16 @@ export function setUpLogging(options: LoggingOptions = {}): void {
   generation++;
   const colour = options.colour ?? wantsColour();
   const write = options.write ?? writeToStderr;
-  const format = options.format === "json"
-    ? formatJson
-    : (line: LogLine) => formatHuman(line, colour);
+  const format = (line: LogLine): string => {
+    switch (options.format ?? "human") {
+      case "human":
+        return formatHuman(line, colour);
+      case "json":
+        return formatJson(line);
+      case "google-cloud":
+        return formatGoogleCloud(line, options.googleCloudProjectId);
+    }
+  };
   resetSync();
   configureSync({
     sinks: { stderr: (record: LogRecord) => write(format(toLine(record))) },
@@ -85,6 +97,12 @@ export function setUpLogging(options: LoggingOptions = {}): void {
       { category: ["logtape"], lowestLevel: "error", sinks: ["stderr"], parentSinks: "override" },
     ],
   });
+}
+
+/** Replaces the filter of this thread, at once for all loggers. */
+export function setLogFilter(wanted: LogFilter): void {
+  filter = wanted;
+  generation++;
 }
 
 /** The logger of the part that `target` names, outermost first: `logger("client", "portal")`. */

@@ -4,7 +4,14 @@ import { Secret } from "../secret.ts";
 import { plainFields } from "./fields.ts";
 import { parseLogFilter } from "./filter.ts";
 import { formatHuman } from "./format.ts";
-import { isLogging, logger, type LoggingOptions, setUpLogging } from "./logging.ts";
+import {
+  isLogging,
+  logFilterText,
+  logger,
+  type LoggingOptions,
+  setLogFilter,
+  setUpLogging,
+} from "./logging.ts";
 
 Deno.test("the longest matching part of a filter decides", () => {
   const filter = parseLogFilter("info,portal=debug,client::portal=off,peers=TRACE")!;
@@ -50,6 +57,45 @@ Deno.test("JSON lines hold time, level, target, message and fields", () => {
     fields: { count: "2" },
   });
   assertEquals(Object.keys(JSON.parse(lines[1]!)), ["time", "level", "target", "message"]);
+});
+
+Deno.test("lines for Google Cloud hold severity, time and message, and lead to their trace", () => {
+  const write = (googleCloudProjectId: string | undefined) =>
+    capture({ filter: "trace", format: "google-cloud", googleCloudProjectId }, () => {
+      logger("relay", "portal").warn("Gone", { trace_id: "ab", span_id: "cd", code: 3 });
+      logger("relay").trace("Bare");
+    }).map((line) => {
+      const { time, ...rest } = JSON.parse(line);
+      assertEquals(Number.isNaN(Date.parse(time)), false);
+      return rest;
+    });
+  const gone = {
+    severity: "WARNING",
+    message: "Gone",
+    target: "relay.portal",
+    fields: { code: 3 },
+  };
+  const bare = { severity: "DEBUG", message: "Bare", target: "relay" };
+  assertEquals(write(undefined), [gone, bare]);
+  assertEquals(write("my-project"), [{
+    ...gone,
+    "logging.googleapis.com/trace": "projects/my-project/traces/ab",
+    "logging.googleapis.com/spanId": "cd",
+    "logging.googleapis.com/trace_sampled": true,
+  }, bare]);
+});
+
+Deno.test("a filter that is replaced holds at once for loggers that exist", () => {
+  const log = logger("test", "early");
+  const lines = capture({ filter: "warn", format: "json" }, () => {
+    log.info("unwanted");
+    setLogFilter(parseLogFilter("test.early=info")!);
+    log.info("wanted");
+    assertEquals(logFilterText(), "test.early=info");
+    setLogFilter(parseLogFilter("off")!);
+    log.error("unwanted");
+  });
+  assertEquals(lines.map((line) => JSON.parse(line).message), ["wanted"]);
 });
 
 Deno.test("secrets never reach a line", () => {
