@@ -6,6 +6,7 @@
  */
 
 export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
+export { sleptMs } from "./clocks.ts";
 export { type DialedSocket, Dialer, type DialHandlers, type DialOptions } from "./dialer.ts";
 export { Epoll, type Interest } from "./epoll.ts";
 export { Errno, errnoName, OsError } from "./errno.ts";
@@ -36,6 +37,7 @@ export {
   type Rule,
 } from "./rtnetlink_codec.ts";
 export { parseResolvConf, type ResolvConf, toNameserver, withNameservers } from "./resolv_conf.ts";
+export { ServiceManager } from "./sd_notify.ts";
 export { Sysctls } from "./sysctl.ts";
 export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZE } from "./tun.ts";
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";

@@ -29,6 +29,7 @@ import {
   writeLinkChange,
   writeLinkQuery,
   writeRoute,
+  writeRouteLookup,
   writeRouteQuery,
   writeRule,
   writeRuleQuery,
@@ -120,6 +121,31 @@ export class Rtnetlink {
     return this.#dump(RTM.GETROUTE, `routes of table ${table}`, query, parseRoute)
       // Kernels before 4.20 do not filter.
       .filter((route) => route.table === table && route.destination.family === family);
+  }
+
+  /**
+   * The route that a packet to an address would take now, by all rules and tables.
+   *
+   * @param mark firewall mark of the packet; 0 for none
+   * @returns undefined when it would get nowhere
+   */
+  lookup(destination: IpAddress, mark = 0): Route | undefined {
+    const w = this.#begin(RTM.GETROUTE, CHANGE);
+    writeRouteLookup(w, destination, mark);
+    const answer = this.#socket.request(w);
+    switch (answer.errno) {
+      case 0:
+        return answer.messages.map(parseRoute).find((route) => route !== undefined);
+      case Errno.ENETUNREACH:
+      case Errno.EHOSTUNREACH:
+      case Errno.EACCES: // a route of type "prohibit"
+      case Errno.EINVAL: // a route of type "blackhole"
+      case Errno.EAFNOSUPPORT:
+      case Errno.EOPNOTSUPP:
+        return undefined;
+      default:
+        throw failure("look up route", destination.text, answer);
+    }
   }
 
   /** Adds a route with protocol "static". */

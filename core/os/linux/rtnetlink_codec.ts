@@ -71,12 +71,14 @@ const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
 const RTA_TABLE = 15;
+const RTA_MARK = 16;
 const RT_TABLE_UNSPEC = 0;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTPROT_STATIC = 4;
 const RTN_UNICAST = 1;
 
+const FRA_DST = 1;
 const FRA_PRIORITY = 6;
 const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
@@ -144,7 +146,7 @@ export interface Route {
   readonly scope?: "global" | "link";
 }
 
-/** A policy rule: packets with (or without) a mark look into a table. */
+/** A policy rule: packets with (or without) a mark, or to some addresses, look into a table. */
 export interface Rule {
   /** IP version. */
   readonly family: Family;
@@ -156,6 +158,10 @@ export interface Rule {
   readonly mark?: number;
   /** Match what does not match. */
   readonly inverted?: boolean;
+  /** Match packets to these addresses alone. */
+  readonly destination?: Prefix;
+  /** Who made it, 0 to 255 (rtnetlink(7), `rtm_protocol`); "static" if absent. */
+  readonly protocol?: number;
 }
 
 /** The kernel's number of an IP version. */
@@ -269,6 +275,15 @@ export function writeRouteQuery(w: NetlinkWriter, family: Family, table: number)
   w.header(header).u32(RTA_TABLE, table);
 }
 
+/** Appends RTM_GETROUTE's body: the route that a packet would take. */
+export function writeRouteLookup(w: NetlinkWriter, destination: IpAddress, mark: number): void {
+  const header = new Uint8Array(12);
+  header[0] = addressFamily(destination.family);
+  header[1] = destination.bytes.length * 8;
+  w.header(header).attribute(RTA_DST, destination.bytes);
+  if (mark !== 0) w.u32(RTA_MARK, mark);
+}
+
 /** Reads RTM_NEWROUTE and RTM_DELROUTE; undefined for what is not a unicast IP route. */
 export function parseRoute(
   { body }: NetlinkMessage,
@@ -299,12 +314,14 @@ export function parseRoute(
 export function writeRule(w: NetlinkWriter, rule: Rule): void {
   const header = new Uint8Array(12);
   header[0] = addressFamily(rule.family);
+  header[1] = rule.destination?.length ?? 0;
   header[4] = rule.table < 256 ? rule.table : RT_TABLE_UNSPEC;
   header[7] = FR_ACT_TO_TBL;
   writeU32le(header, 8, rule.inverted ? FIB_RULE_INVERT : 0);
   w.header(header).u32(FRA_TABLE, rule.table).u32(FRA_PRIORITY, rule.priority);
+  if (rule.destination) w.attribute(FRA_DST, rule.destination.ip.bytes);
   if (rule.mark !== undefined) w.u32(FRA_FWMARK, rule.mark);
-  w.u8(FRA_PROTOCOL, RTPROT_STATIC);
+  w.u8(FRA_PROTOCOL, rule.protocol ?? RTPROT_STATIC);
 }
 
 /** Appends RTM_GETRULE's body: all rules of a family. */
@@ -320,12 +337,17 @@ export function parseRule({ body }: NetlinkMessage): Rule | undefined {
   if (body[7] !== FR_ACT_TO_TBL) return undefined;
   const attributes = parseAttributes(body, 12);
   const mark = attributeNumber(attributes.get(FRA_FWMARK));
+  const destination = toIp(body[0], attributes.get(FRA_DST));
+  if (destination && body[1]! > destination.bytes.length * 8) return undefined;
+  const protocol = attributeNumber(attributes.get(FRA_PROTOCOL)) ?? RTPROT_STATIC;
   return {
     family: body[0] === AF_INET ? 4 : 6,
     priority: attributeNumber(attributes.get(FRA_PRIORITY)) ?? 0,
     table: attributeNumber(attributes.get(FRA_TABLE)) ?? body[4]!,
     ...mark !== undefined && mark !== 0 && { mark },
     inverted: (readU32le(body, 8) & FIB_RULE_INVERT) !== 0,
+    ...destination && { destination: new Prefix(destination, body[1]!) },
+    ...protocol !== RTPROT_STATIC && { protocol },
   };
 }
 
