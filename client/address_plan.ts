@@ -3,7 +3,7 @@
  * @module
  */
 
-import { type Prefix, prefix } from "@firezone/core/ip";
+import { type PacketRef, type Prefix, prefix } from "@firezone/core/ip";
 
 /** Addresses of clients and gateways. */
 export const TUNNEL_RANGES: readonly Prefix[] = [
@@ -19,3 +19,12 @@ export const PROXY_RANGES: readonly Prefix[] = [
 
 /** What the tunnel carries whatever the resources are. */
 export const CLIENT_ROUTES: readonly Prefix[] = [...TUNNEL_RANGES, ...PROXY_RANGES];
+
+/** Whether the address at `buf[offset]` of this packet is one of a client or gateway. */
+export function isInTunnelRange(buf: Uint8Array, packet: PacketRef, offset: number): boolean {
+  const [ipv4, ipv6] = TUNNEL_RANGES;
+  const { ip, length } = packet.version === 4 ? ipv4! : ipv6!;
+  const whole = length >> 3;
+  for (let i = 0; i < whole; i++) if (buf[offset + i] !== ip.bytes[i]) return false;
+  return ((buf[offset + whole]! ^ ip.bytes[whole]!) >> (8 - (length & 7))) === 0;
+}

@@ -11,6 +11,7 @@
  */
 
 import {
+  type Connection,
   type ConnectionStatus,
   Connectivity,
   type ConnectivityOptions,
@@ -18,10 +19,11 @@ import {
   type PathStatus,
 } from "@firezone/core/connectivity";
 import {
-  ControlEvent,
-  controlEvent,
+  assignedIpsPacket,
+  type ControlMessage,
   goodbyePacket,
   looksLikeControlPacket,
+  parseControlPacket,
 } from "@firezone/core/control";
 import {
   icmpProhibited,
@@ -35,15 +37,19 @@ import {
   type SocketAddress,
 } from "@firezone/core/ip";
 import type {
+  ClientDnsResource,
   ClientInterface,
   ClientMessage,
   ClientResource,
   Filter,
   FlowCreated,
+  IpStack,
 } from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis } from "@firezone/core/units";
-import { CLIENT_ROUTES } from "./address_plan.ts";
+import { CLIENT_ROUTES, isInTunnelRange } from "./address_plan.ts";
+import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
+import { type DomainRecord, DomainTable } from "./domain_table.ts";
 import { PendingFlows } from "./pending_flows.ts";
 import { ResourceTable, type Route, type RouteStatus } from "./resource_table.ts";
 
@@ -61,6 +67,8 @@ export type ClientEvent =
   }
   | { readonly tag: "interface-changed"; readonly interface: ClientInterface }
   | { readonly tag: "routes-changed"; readonly routes: readonly Prefix[] }
+  /** DNS resources are others than before. */
+  | { readonly tag: "names-changed"; readonly resources: readonly ClientDnsResource[] }
   | { readonly tag: "no-relays" }
   | { readonly tag: "gateway-connected"; readonly gatewayId: string }
   | { readonly tag: "path-changed"; readonly gatewayId: string; readonly path: PathStatus }
@@ -107,11 +115,18 @@ export interface ClientStatus {
 /** Gateways remembered as connected lately, for the portal's choice. */
 const MAX_RECENT_GATEWAYS = 100;
 
+/** Addresses of a gateway inside the tunnel. */
+type GatewayIps = NonNullable<FlowCreated["gatewayIps"]>;
+
 /** See the head of this file. */
 export class ClientState {
   readonly #connectivity: Connectivity;
   readonly #resources = new ResourceTable();
   readonly #pending = new PendingFlows();
+  readonly #domains = new DomainTable();
+  readonly #nats = new DomainNats();
+  /** Tunnel addresses of gateways, by gateway. */
+  readonly #gatewayIps = new Map<string, GatewayIps>();
   readonly #events: ClientEvent[] = [];
   readonly #packets: Uint8Array[] = [];
   readonly #packet = new PacketRef();
@@ -124,14 +139,20 @@ export class ClientState {
     filtered: 0,
     sourceNotAllowed: 0,
     notOurDestination: 0,
+    unresolved: 0,
   };
   /** Most recent first. */
   #recentGateways: string[] = [];
   #interface: ClientInterface | undefined;
 
-  /** A client that knows no resources yet. */
-  constructor(options: Omit<ConnectivityOptions, "role">) {
+  /**
+   * A client that knows no resources yet.
+   *
+   * @param usesInternet whether the Internet resource, once granted, takes all other traffic
+   */
+  constructor(options: Omit<ConnectivityOptions, "role">, usesInternet = false) {
     this.#connectivity = new Connectivity({ ...options, role: "client" });
+    this.#resources.usesInternet = usesInternet;
   }
 
   /** Our WireGuard public key, 32 bytes; another one after every {@link reset}. */
@@ -191,6 +212,8 @@ export class ClientState {
     this.#connectivity.reset(now, privateKey);
     for (const route of this.#resources.routes()) route.detach();
     this.#pending.clear();
+    this.#nats.clear();
+    this.#gatewayIps.clear();
     this.#recentGateways = [];
     this.#events.length = 0;
     this.#drain();
@@ -203,6 +226,33 @@ export class ClientState {
         this.#connectivity.sendPacket(now, connection, goodbyePacket());
       }
     }
+  }
+
+  // ---- names
+
+  /** A name of DNS resources got its addresses, now or in an earlier run. */
+  addDomain(record: DomainRecord): void {
+    this.#domains.put(record);
+  }
+
+  /** A name was asked for: it may have other real addresses by now. */
+  handleDomainResolved(now: Millis, record: DomainRecord): void {
+    this.#domains.put(record);
+    this.#nats.handleQuery(now, record.domain);
+    this.#sendAssignments(now);
+  }
+
+  /**
+   * The tunnel address of the gateway that a resource is reached through, for its DNS proxy;
+   * undefined while there is no connection, which then is asked for.
+   */
+  siteGateway(now: Millis, resourceId: string): IpAddress | undefined {
+    const route = this.#resources.get(resourceId);
+    if (!route) return undefined;
+    if (route.connection) return this.#gatewayIps.get(route.connection.peerId)?.ipv4;
+    if (this.#pending.ask(now, resourceId)) this.#requestFlow(route);
+    this.#drain();
+    return undefined;
   }
 
   // ---- packets
@@ -225,7 +275,14 @@ export class ClientState {
       this.#drops.notOurSource++;
       return;
     }
-    const route = this.#resources.match(buf, packet);
+    const gateway = this.#gatewayAt(buf, packet, packet.destinationOffset);
+    if (gateway !== undefined) {
+      return this.#connectivity.encapsulate(now, gateway, buf, start, packet.end, batch);
+    }
+    const domain = this.#domains.lookup(buf, packet, packet.destinationOffset);
+    const route = domain
+      ? this.#resources.choose(domain.resourceIds, packet)
+      : this.#resources.match(buf, packet);
     if (route === undefined) {
       this.#drops.noResource++;
       return;
@@ -236,10 +293,13 @@ export class ClientState {
       if (reply) this.#packets.push(reply);
       return;
     }
-    if (route.connection !== undefined) {
-      this.#connectivity.encapsulate(now, route.connection, buf, start, packet.end, batch);
-    } else if (this.#pending.add(now, route.resource.id, buf.slice(start, packet.end))) {
-      this.#requestFlow(route);
+    const { connection, resource } = route;
+    if (connection === undefined) {
+      if (this.#pending.add(now, resource.id, buf.slice(start, packet.end))) {
+        this.#requestFlow(route);
+      }
+    } else if (!domain || this.#mayGo(now, connection, route, domain, buf, start, packet.end)) {
+      this.#connectivity.encapsulate(now, connection, buf, start, packet.end, batch);
     }
   }
 
@@ -260,17 +320,14 @@ export class ClientState {
     }
     const connection = out.connection!;
     if (looksLikeControlPacket(plain, 0, out.length)) {
-      if (controlEvent(plain, 0) === ControlEvent.Goodbye) {
-        this.#connectivity.closeConnection(connection.peerId);
-        this.#onGatewayGone(connection.peerId, "the gateway said goodbye");
-      }
-      return;
+      const message = parseControlPacket(plain, 0, out.length);
+      return message && this.#onControl(now, connection, message);
     }
     const packet = this.#packet;
     if (parsePacket(plain, 0, out.length, packet) !== Parse.Ok) this.#drops.malformed++;
     else if (!this.#isOurs(plain, packet.version, packet.destinationOffset)) {
       this.#drops.notOurDestination++;
-    } else if (!this.#resources.mayComeFrom(connection, plain, packet)) {
+    } else if (!this.#mayComeFrom(connection, plain, packet)) {
       this.#drops.sourceNotAllowed++;
     } else sink.push(plain, 0, packet.end);
   }
@@ -334,6 +391,77 @@ export class ClientState {
     this.#routesChanged();
   }
 
+  /** Whether a packet may go to the gateway now; otherwise it was kept or dropped. */
+  #mayGo(
+    now: Millis,
+    connection: Connection,
+    route: Route,
+    { domain }: DomainRecord,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
+    const at = { gatewayId: connection.peerId, resourceId: route.resource.id, domain };
+    const outcome = this.#nats.handlePacket(now, at, buf, start, end);
+    this.#sendAssignments(now);
+    if (outcome === "dropped") this.#drops.unresolved++;
+    return outcome === "send";
+  }
+
+  #sendAssignments(now: Millis): void {
+    for (let at; (at = this.#nats.pollAssignment()) !== undefined;) {
+      const connection = this.#connectivity.connection(at.gatewayId);
+      const packet = connection && this.#assignment(at);
+      if (packet) this.#connectivity.sendPacket(now, connection, packet);
+    }
+  }
+
+  /** Only addresses of families that the resource answers with. */
+  #assignment({ resourceId, domain }: DomainAtGateway): Uint8Array | undefined {
+    const resource = this.#resources.get(resourceId)?.resource;
+    const record = this.#domains.get(domain);
+    if (!record || resource?.type !== "dns") return undefined;
+    const proxyIps = record.proxyIps.filter((ip) => answersWith(resource.ipStack, ip));
+    return assignedIpsPacket({ resourceId, domain, proxyIps });
+  }
+
+  #onControl(now: Millis, connection: Connection, message: ControlMessage): void {
+    const gatewayId = connection.peerId;
+    switch (message.tag) {
+      case "domain-status": {
+        const { resourceId, domain, status } = message;
+        const at = { gatewayId, resourceId, domain };
+        for (const packet of this.#nats.handleStatus(at, status === "active")) {
+          this.#connectivity.sendPacket(now, connection, packet);
+        }
+        return;
+      }
+      case "goodbye":
+        this.#connectivity.closeConnection(gatewayId);
+        return this.#onGatewayGone(gatewayId, "the gateway said goodbye");
+      case "assigned-ips":
+        return; // only clients say that
+    }
+  }
+
+  #mayComeFrom(connection: Connection, buf: Uint8Array, packet: PacketRef): boolean {
+    const domain = this.#domains.lookup(buf, packet, packet.sourceOffset);
+    if (domain) return this.#resources.carriesAny(connection, domain.resourceIds);
+    return this.#resources.mayComeFrom(connection, buf, packet) ||
+      this.#gatewayAt(buf, packet, packet.sourceOffset) === connection;
+  }
+
+  /** The connected gateway whose tunnel address this is. */
+  #gatewayAt(buf: Uint8Array, packet: PacketRef, offset: number): Connection | undefined {
+    if (!isInTunnelRange(buf, packet, offset)) return undefined;
+    for (const [gatewayId, { ipv4, ipv6 }] of this.#gatewayIps) {
+      if (isAddressAt(packet.version === 4 ? ipv4 : ipv6, buf, offset)) {
+        return this.#connectivity.connection(gatewayId);
+      }
+    }
+    return undefined;
+  }
+
   /** A resource that merely has another name keeps its gateway. */
   #putResource(resource: ClientResource): void {
     const old = this.#resources.get(resource.id);
@@ -353,6 +481,7 @@ export class ClientState {
   #removeResource(resourceId: string): void {
     const route = this.#resources.remove(resourceId);
     this.#pending.take(resourceId);
+    this.#nats.dropResource(resourceId);
     const gatewayId = route?.gatewayId;
     if (gatewayId === undefined) return;
     for (const other of this.#resources.routes()) if (other.gatewayId === gatewayId) return;
@@ -362,6 +491,9 @@ export class ClientState {
   #routesChanged(): void {
     const routes = [...CLIENT_ROUTES, ...this.#resources.prefixes()];
     this.#events.push({ tag: "routes-changed", routes });
+    const resources = Array.from(this.#resources.routes(), (route) => route.resource)
+      .filter((resource) => resource.type === "dns");
+    this.#events.push({ tag: "names-changed", resources });
   }
 
   #requestFlow(route: Route): void {
@@ -386,12 +518,23 @@ export class ClientState {
     if (outcome === "no-relays") return;
     const connection = this.#connectivity.connection(gatewayId)!;
     route.gatewayId = gatewayId;
+    if (flow.gatewayIps) this.#gatewayIps.set(gatewayId, flow.gatewayIps);
+    if (outcome === "replaced") this.#nats.dropGateway(gatewayId);
     for (const other of this.#resources.routes()) {
       if (other.gatewayId === gatewayId) other.connection = connection;
     }
     for (const packet of this.#pending.take(flow.resourceId)!) {
-      this.#connectivity.sendPacket(now, connection, packet);
+      this.#sendKept(now, connection, route, packet);
     }
+  }
+
+  /** A packet that waited for its gateway. */
+  #sendKept(now: Millis, connection: Connection, route: Route, bytes: Uint8Array): void {
+    const packet = this.#packet;
+    if (parsePacket(bytes, 0, bytes.length, packet) !== Parse.Ok) return;
+    const domain = this.#domains.lookup(bytes, packet, packet.destinationOffset);
+    if (domain && !this.#mayGo(now, connection, route, domain, bytes, 0, bytes.length)) return;
+    this.#connectivity.sendPacket(now, connection, bytes);
   }
 
   #onFlowFailed(resourceId: string, reason: string): void {
@@ -406,6 +549,8 @@ export class ClientState {
     for (const route of this.#resources.routes()) {
       if (route.gatewayId === gatewayId) route.detach();
     }
+    this.#nats.dropGateway(gatewayId);
+    this.#gatewayIps.delete(gatewayId);
     this.#events.push({ tag: "gateway-failed", gatewayId, reason });
   }
 
@@ -456,6 +601,10 @@ export class ClientState {
       : this.#interface?.ipv6;
     return ours !== undefined && isAddressAt(ours, buf, offset);
   }
+}
+
+function answersWith(stack: IpStack, ip: IpAddress): boolean {
+  return stack === "dual" || stack === (ip.family === 4 ? "ipv4_only" : "ipv6_only");
 }
 
 /** Whether two versions of a resource give access to the same, by the same sites. */

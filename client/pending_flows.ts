@@ -26,10 +26,17 @@ export class PendingFlows {
 
   /** Keeps a packet; true when the portal is to be asked now. */
   add(now: Millis, resourceId: string, packet: Uint8Array): boolean {
+    const isDue = this.ask(now, resourceId);
+    const { packets } = this.#flows.get(resourceId)!;
+    if (packets.length === MAX_PACKETS_PER_RESOURCE) packets.shift();
+    packets.push(packet);
+    return isDue;
+  }
+
+  /** Wants a resource without having a packet for it yet; true as in {@link add}. */
+  ask(now: Millis, resourceId: string): boolean {
     let flow = this.#flows.get(resourceId);
     if (!flow) this.#flows.set(resourceId, flow = { packets: [], nextRequestAt: now });
-    if (flow.packets.length === MAX_PACKETS_PER_RESOURCE) flow.packets.shift();
-    flow.packets.push(packet);
     if (now < flow.nextRequestAt) return false;
     flow.nextRequestAt = after(now, REQUEST_INTERVAL_MS);
     return true;

@@ -10,11 +10,15 @@ import {
   IpAddress,
   type PacketRef,
   type Prefix,
+  prefix,
   PrefixTable,
   TrafficFilter,
 } from "@firezone/core/ip";
 import type { Connection } from "@firezone/core/connectivity";
 import type { ClientResource } from "@firezone/core/portal";
+import { TUNNEL_RANGES } from "./address_plan.ts";
+
+const EVERYTHING = [prefix("0.0.0.0/0"), prefix("::/0")];
 
 /** Whether a resource's site answers; `offline` when no gateway of it is there. */
 export type RouteStatus = "unknown" | "online" | "offline";
@@ -59,6 +63,7 @@ export class ResourceTable {
   /** Per distinct prefix, its routes: larger ids first. */
   #slots: Route[][] = [];
   #table = new PrefixTable();
+  #usesInternet = false;
 
   /** The route to a resource. */
   get(resourceId: string): Route | undefined {
@@ -85,11 +90,17 @@ export class ResourceTable {
     return route;
   }
 
+  /** Whether the Internet resource, if there is one, takes what no other resource takes. */
+  set usesInternet(uses: boolean) {
+    this.#usesInternet = uses;
+    this.#rebuild();
+  }
+
   /** The prefixes that the operating system has to send into the tunnel. */
   prefixes(): Prefix[] {
     const distinct = new Map<string, Prefix>();
     for (const { resource } of this.#routes.values()) {
-      for (const prefix of prefixesOf(resource)) distinct.set(prefix.text, prefix);
+      for (const prefix of this.#prefixesOf(resource)) distinct.set(prefix.text, prefix);
     }
     return [...distinct.values()];
   }
@@ -104,11 +115,23 @@ export class ResourceTable {
     const offset = packet.destinationOffset;
     const slot = this.#table.lookup(packet.version, buf, offset);
     if (slot < 0) return undefined;
-    const routes = this.#slots[slot]!;
-    for (let i = 0; i < routes.length; i++) {
-      if (routes[i]!.filter.admits(packet.protocol, packet.destinationPort)) return routes[i];
+    return admitting(this.#slots[slot]!, packet);
+  }
+
+  /** The best of these resources for a packet, in their order; see {@link match}. */
+  choose(resourceIds: readonly string[], packet: PacketRef): Route | undefined {
+    let first: Route | undefined;
+    for (let i = 0; i < resourceIds.length; i++) {
+      const route = this.#routes.get(resourceIds[i]!);
+      if (route?.filter.admits(packet.protocol, packet.destinationPort)) return route;
+      first ??= route;
     }
-    return routes[0];
+    return first;
+  }
+
+  /** Whether `connection` carries one of these resources. */
+  carriesAny(connection: Connection, resourceIds: readonly string[]): boolean {
+    return resourceIds.some((id) => this.#routes.get(id)?.connection === connection);
   }
 
   /** Whether `connection` carries a resource that the source address of a packet belongs to. */
@@ -123,21 +146,34 @@ export class ResourceTable {
     const source = new IpAddress(buf.slice(packet.sourceOffset, packet.sourceOffset + length));
     for (const route of this.#routes.values()) {
       if (route.connection !== connection) continue;
-      if (prefixesOf(route.resource).some((prefix) => prefix.contains(source))) return true;
+      if (this.#prefixesOf(route.resource).some((prefix) => prefix.contains(source))) return true;
     }
     return false;
+  }
+
+  #prefixesOf(resource: ClientResource): readonly Prefix[] {
+    switch (resource.type) {
+      case "cidr":
+        return [resource.prefix];
+      case "internet":
+        return this.#usesInternet ? EVERYTHING : [];
+      case "dns":
+        return []; // by the addresses of its names, see `domain_table.ts`
+    }
   }
 
   #rebuild(): void {
     const byPrefix = new Map<string, { prefix: Prefix; routes: Route[] }>();
     for (const route of this.#routes.values()) {
-      for (const prefix of prefixesOf(route.resource)) {
+      for (const prefix of this.#prefixesOf(route.resource)) {
         const entry = byPrefix.get(prefix.text) ?? { prefix, routes: [] };
         byPrefix.set(prefix.text, entry);
         entry.routes.push(route);
       }
     }
     this.#table = new PrefixTable();
+    // Addresses inside the tunnel never belong to the Internet.
+    for (const prefix of TUNNEL_RANGES) byPrefix.set(prefix.text, { prefix, routes: [] });
     this.#slots = [];
     for (const { prefix, routes } of byPrefix.values()) {
       routes.sort((a, b) => a.resource.id < b.resource.id ? 1 : -1);
@@ -146,6 +182,10 @@ export class ResourceTable {
   }
 }
 
-function prefixesOf(resource: ClientResource): Prefix[] {
-  return resource.type === "cidr" ? [resource.prefix] : [];
+/** The first that admits the packet, else the first of all. */
+function admitting(routes: readonly Route[], packet: PacketRef): Route | undefined {
+  for (let i = 0; i < routes.length; i++) {
+    if (routes[i]!.filter.admits(packet.protocol, packet.destinationPort)) return routes[i];
+  }
+  return routes[0];
 }
