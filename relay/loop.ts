@@ -45,8 +45,8 @@ export interface RelayLoopOptions {
   readonly controlFd: Fd;
   /** Takes commands of the main thread. */
   readonly onControl: () => void;
-  /** Called after every turn. */
-  readonly onTurn: (now: Millis) => void;
+  /** Called after every turn; `isExhausted`: a socket may have more than it was given time for. */
+  readonly onTurn: (now: Millis, isExhausted: boolean) => void;
 }
 
 /** The sockets of an allocation. */
@@ -85,6 +85,7 @@ export class RelayLoop implements DatagramSink {
   readonly #allocations = new Map<number, AllocationSockets>();
   readonly #sendFrom = new Map<Family, SocketAddress>();
   #running = false;
+  #isExhausted = false;
 
   /** Opens the listen sockets. @throws OsError when one cannot be opened */
   constructor(options: RelayLoopOptions) {
@@ -113,10 +114,11 @@ export class RelayLoop implements DatagramSink {
     while (this.#running) {
       const events = this.#epoll.wait(this.#waitMs());
       const now = monotonicNow();
+      this.#isExhausted = false;
       for (let i = 0; i < events; i++) this.#onReadable(now, this.#epoll.token(i));
       if (this.#server.pollTimeout() <= now) this.#server.handleTimeout(now);
       this.#settle(now);
-      this.#options.onTurn(now);
+      this.#options.onTurn(now, this.#isExhausted);
     }
     this.#closeAll();
   }
@@ -163,13 +165,14 @@ export class RelayLoop implements DatagramSink {
     if (socket === undefined) return;
     for (let i = 0; i < READS_PER_TURN; i++) {
       const messages = socket.receive();
-      if (messages === 0) break;
+      if (messages === 0) return;
       for (let m = 0; m < messages; m++) {
         if (port === 0) this.#fromClient(now, socket, m);
         else this.#fromPeer(now, socket, m, port);
       }
       this.#settle(now);
     }
+    this.#isExhausted = true;
   }
 
   #fromClient(now: Millis, socket: UdpSocket, message: number): void {

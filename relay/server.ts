@@ -31,6 +31,7 @@ import {
   type StunMessage,
   StunWriter,
 } from "@firezone/core/stun";
+import { Distribution } from "@firezone/core/telemetry";
 import type { Transmit } from "@firezone/core/transmit";
 import {
   ChannelDataRef,
@@ -50,6 +51,7 @@ import type { Forwarding } from "./forwarding.ts";
 import { Nonces } from "./nonces.ts";
 import { PeerPolicy } from "./peer_policy.ts";
 import { DEFAULT_PORTS, PortPool, type PortRange } from "./port_pool.ts";
+import { ResponseCounts } from "./response_counts.ts";
 
 /** Lifetime of an allocation that did not ask for one; also the least that is granted. */
 export const DEFAULT_LIFETIME_SECONDS = 600;
@@ -59,6 +61,12 @@ export const MAX_LIFETIME_SECONDS = 3600;
 export const MAX_BIND_ATTEMPTS = 4;
 
 const PROTOCOL_UDP = 17;
+
+/** Upper ends of the buckets in which packets are counted by size. */
+export const PACKET_SIZE_BOUNDS: readonly number[] = Array.from(
+  { length: 15 },
+  (_, i) => (i + 1) * 100,
+);
 
 /** What a {@link RelayServer} is made from. */
 export interface RelayServerOptions {
@@ -107,8 +115,10 @@ export interface RelayCounters {
   packetsToClients: number;
   /** Application data to clients, in bytes. */
   bytesToClients: number;
-  /** Answers sent, by error code; 0 counts the successes. */
-  readonly responses: Map<number, number>;
+  /** Answers sent. */
+  readonly responses: ResponseCounts;
+  /** Application data by bytes per packet. */
+  readonly packetSizes: Distribution;
   /** Neither STUN nor ChannelData, or broken beyond an answer. */
   malformed: number;
   /** ChannelData on a channel that is not bound. */
@@ -138,7 +148,8 @@ export class RelayServer {
     bytesToPeers: 0,
     packetsToClients: 0,
     bytesToClients: 0,
-    responses: new Map(),
+    responses: new ResponseCounts(),
+    packetSizes: new Distribution(PACKET_SIZE_BOUNDS),
     malformed: 0,
     unknownChannel: 0,
     unknownPeer: 0,
@@ -331,6 +342,7 @@ export class RelayServer {
     out.end = data.end;
     this.counters.packetsToPeers++;
     this.counters.bytesToPeers += data.end - data.start;
+    this.counters.packetSizes.record(data.end - data.start);
     return true;
   }
 
@@ -353,6 +365,7 @@ export class RelayServer {
     out.end = end;
     this.counters.packetsToClients++;
     this.counters.bytesToClients += end - start;
+    this.counters.packetSizes.record(end - start);
     return true;
   }
 
@@ -425,7 +438,7 @@ export class RelayServer {
     }
     const existing = this.#table.byClient(client);
     if (existing?.transactionId === request.transactionId) {
-      this.#count(0);
+      this.counters.responses.count(request.method, 0);
       this.#transmits.push({
         source: undefined,
         destination: client,
@@ -582,14 +595,9 @@ export class RelayServer {
     key: Uint8Array | undefined,
   ): Uint8Array {
     const payload = writer.finish(key === undefined ? {} : { integrityKey: key });
-    this.#count(code);
+    this.counters.responses.count(writer.method, code);
     this.#transmits.push({ source: undefined, destination, payload });
     return payload;
-  }
-
-  #count(code: number): void {
-    const responses = this.counters.responses;
-    responses.set(code, (responses.get(code) ?? 0) + 1);
   }
 }
 

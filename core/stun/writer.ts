@@ -31,6 +31,8 @@ export interface StunFinish {
 
 /** Builds one message; every method but {@link finish} returns the writer itself. */
 export class StunWriter {
+  /** Of the message. */
+  readonly method: number;
   #bytes = new Uint8Array(256);
   #length = HEADER_LENGTH;
 
@@ -40,6 +42,7 @@ export class StunWriter {
     if (id?.length !== TRANSACTION_ID_LENGTH) {
       throw new RangeError(`Not a transaction id: ${JSON.stringify(transactionId)}`);
     }
+    this.method = method;
     writeU16(this.#bytes, 0, messageType(cls, method));
     writeU32(this.#bytes, 4, MAGIC_COOKIE);
     this.#bytes.set(id, 8);
