@@ -6,7 +6,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { dirname } from "node:path";
 import type { Secret } from "../secret.ts";
-import { readEnv, toSecret } from "./env.ts";
+import { readEnv, takeSecretEnv, toSecret } from "./env.ts";
 import { ConfigError } from "./errors.ts";
 
 /** Modes of a file that only its owner may read. */
@@ -37,6 +37,39 @@ export function readTokenFile(path: string): Secret | undefined {
 export function readCredential(name: string): Secret | undefined {
   const directory = readEnv("CREDENTIALS_DIRECTORY");
   return directory === undefined ? undefined : readSecretFile(`${directory}/${name}`, () => {});
+}
+
+/**
+ * A secret from a variable, which is removed from the environment. A value that is the path of a
+ * file stands for what the file holds.
+ *
+ * Who may read the file is the affair of whoever mounts it: containers get their secrets as files
+ * of mode 0444.
+ *
+ * @throws {@link ConfigError} if the value can only be a path, and there is no secret to be read
+ */
+export function takeSecretEnvOrFile(name: string): Secret | undefined {
+  const value = takeSecretEnv(name);
+  if (value === undefined || !mayBePath(value.reveal())) return value;
+  const path = value.reveal();
+  const isPath = /^\.{0,2}\//.test(path);
+  if (!isPath && !isFile(path)) return value;
+  const secret = readSecretFile(path, () => {});
+  if (secret !== undefined) return secret;
+  throw new ConfigError(`Cannot read ${path}, which ${name} names: there is no token in it`);
+}
+
+/** Longer texts, and those with other characters, name no file that holds a token. */
+function mayBePath(text: string): boolean {
+  return text.length < 1024 && /^[\x21-\x7e]+$/.test(text);
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
 }
 
 function readSecretFile(path: string, check: (info: Deno.FileInfo) => void): Secret | undefined {

@@ -6,6 +6,7 @@ import {
   type IdFile,
   loadOrCreateId,
   readTokenFile,
+  takeSecretEnvOrFile,
 } from "./identity.ts";
 
 const HINT = "set SOMETHING";
@@ -44,6 +45,28 @@ Deno.test({
       const error = assertThrows(() => readTokenFile(path), ConfigError);
       assertStringIncludes(error.message, "should be owned by the root user");
     }),
+});
+
+Deno.test("a variable may name the file that holds its secret", () => {
+  const take = (value: string) => {
+    Deno.env.set("TEST_CLI_SECRET", value);
+    try {
+      return takeSecretEnvOrFile("TEST_CLI_SECRET")?.reveal();
+    } finally {
+      assertEquals(Deno.env.has("TEST_CLI_SECRET"), false);
+    }
+  };
+  withDirectory((directory) => {
+    const path = `${directory}/token`;
+    assertThrows(() => take(path), ConfigError, `Cannot read ${path}, which TEST_CLI_SECRET names`);
+    Deno.writeTextFileSync(path, "\n", { mode: 0o444 });
+    assertThrows(() => take(path), ConfigError, "there is no token in it");
+    Deno.writeTextFileSync(path, " .abc\n");
+    assertEquals(take(`${path}\n`), ".abc");
+    assertThrows(() => take(directory), ConfigError, `Cannot read token file ${directory}`);
+  });
+  for (const token of [".SFMyNTY.g2gDbQ", "x".repeat(5000), "ü"]) assertEquals(take(token), token);
+  assertEquals(take(" \n"), undefined);
 });
 
 Deno.test("an empty token file is as good as none", () => {
