@@ -58,6 +58,7 @@ export const IPERF_PORT = 5201;
 const UDP_RATE = "500M";
 /** Fills the inner MTU: 1280 less 28 bytes of headers. */
 const UDP_LENGTH = 1252;
+const UDP_BUFFER = 4 << 20;
 const IDLE_PING_INTERVAL_S = 0.005;
 const LOAD_PING_INTERVAL_S = 0.02;
 /** /proc counts time in these. */
@@ -85,7 +86,8 @@ async function iperf(context: MeasureContext, args: readonly string[]): Promise<
   const command = [
     ...["iperf3", "--json", "--client", context.address, "--port", String(IPERF_PORT)],
     ...["--time", String(context.seconds), "--interval", "0"],
-    ...isUdp ? ["-u", "-b", UDP_RATE, "-l", String(UDP_LENGTH), ...args.slice(1)] : args,
+    ...isUdp ? ["-u", "-b", UDP_RATE, "-l", String(UDP_LENGTH), "-w", udpBuffer()] : args,
+    ...isUdp ? args.slice(1) : [],
   ];
   const before = cpuSeconds(context.pids);
   const { stdout } = await context.client.run([...context.prefix, ...command], {
@@ -98,6 +100,17 @@ async function iperf(context: MeasureContext, args: readonly string[]): Promise<
     ...isUdp && { lossPercent: report.lossPercent },
     ...context.pids.length > 0 && { cpuSecondsPerGb: cpu / (report.bytes / 1e9) },
   };
+}
+
+/**
+ * Socket buffers for UDP, in bytes. With what is usual (208 KiB, less than a hundred datagrams by the
+ * kernel's reckoning) iperf3 itself loses datagrams as soon as they come in bursts, tunnel or not.
+ */
+function udpBuffer(): string {
+  const limits = ["rmem_max", "wmem_max"].map((name) =>
+    Number(Deno.readTextFileSync(`/proc/sys/net/core/${name}`))
+  );
+  return String(Math.min(UDP_BUFFER, ...limits));
 }
 
 /** What matters of the JSON that iperf3 prints. @throws Error with what iperf3 says went wrong */
