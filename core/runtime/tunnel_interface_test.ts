@@ -69,3 +69,38 @@ Deno.test({
     assertEquals(configuration(netlink), []);
   },
 });
+
+Deno.test({
+  name: "TunnelInterface never sends from service addresses, and delivers to them locally",
+  ...NEEDS,
+  fn() {
+    using ns = new TestNetns("ti");
+    using tun = ns.enter(() => TunDevice.open("tun-test"));
+    const device = ns.enter(() => TunnelInterface.attach(tun.name));
+    // They come first and are nearer to the destinations than the tunnel's addresses.
+    const services = [ip("100.100.111.1"), ip("fd00:2021:1111:8000:100:100:111:1")];
+    device.setServiceAddresses(services);
+    device.setRoutes([prefix("100.96.0.0/11"), prefix("fd00:2021:1111:8000::/107")]);
+    const sources = () =>
+      ["100.100.112.1", "fd00:2021:1111:8000::1"].map((to) =>
+        / src (\S+)/.exec(ns.ip("route", "get", to))?.[1]
+      );
+    for (const [ipv4, ipv6] of [["100.64.0.1", "fd00:2021:1111::1"], ["100.64.0.2", "fd00::2"]]) {
+      device.setAddresses(ip(ipv4!), ip(ipv6!));
+      assertEquals(sources(), [ipv4, ipv6]);
+    }
+    for (const service of services) {
+      assertEquals(ns.ip("route", "get", service.text).startsWith("local "), true);
+    }
+    device.setServiceAddresses([]);
+    assertEquals(sources(), ["100.64.0.2", "fd00::2"]);
+    using netlink = ns.enter(() => new Rtnetlink());
+    const { index } = netlink.link(tun.name)!;
+    assertEquals(netlink.addresses(index).map((address) => address.ip.text), [
+      "100.64.0.2",
+      "fd00::2",
+    ]);
+    device.close();
+    assertEquals(configuration(netlink), []);
+  },
+});
