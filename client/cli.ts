@@ -61,6 +61,11 @@ export const CLIENT_OPTIONS = {
     kind: durationMs,
     defaultText: "for ever",
   }),
+  activateInternetResource: flag({
+    flags: "--activate-internet-resource",
+    env: "FIREZONE_ACTIVATE_INTERNET_RESOURCE",
+    description: "send all other traffic through the Internet resource, if one is granted",
+  }),
   statusSocket: option({
     flags: "--status-socket <path>",
     env: "FIREZONE_STATUS_SOCKET",

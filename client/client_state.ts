@@ -67,6 +67,13 @@ export type ClientEvent =
   }
   | { readonly tag: "interface-changed"; readonly interface: ClientInterface }
   | { readonly tag: "routes-changed"; readonly routes: readonly Prefix[] }
+  /** The portal says something else about DNS servers. */
+  | {
+    readonly tag: "dns-changed";
+    readonly upstreamDns: readonly SocketAddress[];
+    readonly upstreamDoh: readonly string[];
+    readonly searchDomain: string | undefined;
+  }
   /** DNS resources are others than before. */
   | { readonly tag: "names-changed"; readonly resources: readonly ClientDnsResource[] }
   | { readonly tag: "no-relays" }
@@ -380,6 +387,8 @@ export class ClientState {
   #setInterface(next: ClientInterface): void {
     this.#interface = next;
     this.#events.push({ tag: "interface-changed", interface: next });
+    const { upstreamDns, upstreamDoh, searchDomain } = next;
+    this.#events.push({ tag: "dns-changed", upstreamDns, upstreamDoh, searchDomain });
   }
 
   #setResources(resources: readonly ClientResource[]): void {

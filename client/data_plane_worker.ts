@@ -5,113 +5,108 @@
  * @module
  */
 
+import { parseIpAddress } from "@firezone/core/ip";
 import {
   candidatesToGateway,
   createFlow,
   invalidatedCandidatesToGateway,
   parseClientMessage,
 } from "@firezone/core/portal";
-import {
-  type DataPlaneNotice,
-  type DataPlaneProgram,
-  type MachineOptions,
-  serveDataPlane,
-} from "@firezone/core/runtime";
+import { type DataPlaneNotice, serveDataPlane, toCommonNotice } from "@firezone/core/runtime";
 import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
 import { type ClientEvent, ClientState } from "./client_state.ts";
+import type { DomainRecord } from "./domain_table.ts";
+import type { ClientCommand, ClientNotice, ClientSettings, DomainText } from "./worker_messages.ts";
 
-/** The client's machine with its words for the main thread. */
-class ClientProgram implements DataPlaneProgram {
-  readonly state: ClientState;
-  readonly #log = logger("client");
+const log = logger("client");
 
-  constructor(options: MachineOptions) {
-    this.state = new ClientState(options);
-  }
+serveDataPlane({
+  make: (options, settings: ClientSettings) => new ClientState(options, settings.usesInternet),
+  parse: parseClientMessage,
+  toNotice,
+  handleCommand,
+});
 
-  get publicKey(): Uint8Array {
-    return this.state.publicKey;
-  }
-
-  handlePortalMessage(now: Millis, event: string, payload: unknown): void {
-    const message = parseClientMessage(event, payload);
-    if (message.tag === "unknown") this.#log.debug("Ignored a message", { event });
-    else if (message.tag === "malformed") {
-      this.#log.warn("Cannot read a message of the portal", { event, reason: message.reason });
-    } else this.state.handlePortalMessage(now, message);
-  }
-
-  reset(now: Millis, privateKey: Uint8Array): void {
-    this.state.reset(now, privateKey);
-  }
-
-  shutDown(now: Millis): void {
-    this.state.shutDown(now);
-  }
-
-  status(now: Millis): unknown {
-    return this.state.status(now);
-  }
-
-  pollNotice(): DataPlaneNotice | undefined {
-    for (let event; (event = this.state.pollEvent()) !== undefined;) {
-      const notice = this.#toNotice(event);
-      if (notice) return notice;
-    }
-    return undefined;
-  }
-
-  #toNotice(event: ClientEvent): DataPlaneNotice | undefined {
-    switch (event.tag) {
-      case "request-flow": {
-        const { resourceId, connectedGatewayIds } = event;
-        this.#log.debug("Requesting a gateway", { resource: resourceId });
-        return { tag: "send", message: createFlow(resourceId, connectedGatewayIds) };
-      }
-      case "candidates":
-        return { tag: "send", message: candidatesToGateway(event.gatewayId, event.candidates) };
-      case "candidates-invalidated": {
-        const { gatewayId, candidates } = event;
-        return { tag: "send", message: invalidatedCandidatesToGateway(gatewayId, candidates) };
-      }
-      case "interface-changed": {
-        const { ipv4, ipv6 } = event.interface;
-        return { tag: "interface", ipv4: ipv4.text, ipv6: ipv6.text };
-      }
-      case "routes-changed":
-        return { tag: "routes", routes: event.routes.map((route) => route.text) };
-      case "no-relays":
-        return { tag: "no-relays" };
-      case "gateway-connected":
-        this.#log.info("Connected to a gateway", { gateway: event.gatewayId });
-        return undefined;
-      case "path-changed":
-        this.#log.info("Path to a gateway changed", { gateway: event.gatewayId, path: event.path });
-        return undefined;
-      case "gateway-failed": {
-        const { gatewayId, reason } = event;
-        this.#log.info("Connection to a gateway ended", { gateway: gatewayId, reason });
-        return undefined;
-      }
-      case "relay-refused":
-        this.#log.warn("A relay refused a request", {
-          relay: event.relayId,
-          request: event.request,
-          code: event.code,
-        });
-        return undefined;
-      case "relay-failed":
-        this.#log.info("A relay does not answer", { relay: event.relayId, reason: event.reason });
-        return undefined;
-      case "flow-failed":
-        this.#log.warn("The portal gave no gateway", {
-          resource: event.resourceId,
-          reason: event.reason,
-        });
-        return undefined;
+function handleCommand(
+  now: Millis,
+  machine: ClientState,
+  command: ClientCommand,
+): ClientNotice | undefined {
+  switch (command.tag) {
+    case "domains":
+      for (const domain of command.domains) machine.addDomain(toRecord(domain));
+      return undefined;
+    case "domain-resolved":
+      machine.handleDomainResolved(now, toRecord(command.domain));
+      return undefined;
+    case "site-gateway": {
+      const { id, resourceId } = command;
+      return { tag: "site-gateway", id, address: machine.siteGateway(now, resourceId)?.text };
     }
   }
 }
 
-serveDataPlane((options) => new ClientProgram(options));
+function toRecord({ domain, proxyIps, resourceIds }: DomainText): DomainRecord {
+  return {
+    domain,
+    proxyIps: proxyIps.flatMap((text) => parseIpAddress(text) ?? []),
+    resourceIds,
+  };
+}
+
+function toNotice(event: ClientEvent): DataPlaneNotice<ClientNotice> | undefined {
+  switch (event.tag) {
+    case "request-flow": {
+      const { resourceId, connectedGatewayIds } = event;
+      log.debug("Requesting a gateway", { resource: resourceId });
+      return { tag: "send", message: createFlow(resourceId, connectedGatewayIds) };
+    }
+    case "candidates":
+      return { tag: "send", message: candidatesToGateway(event.gatewayId, event.candidates) };
+    case "candidates-invalidated": {
+      const { gatewayId, candidates } = event;
+      return { tag: "send", message: invalidatedCandidatesToGateway(gatewayId, candidates) };
+    }
+    case "routes-changed":
+      return { tag: "routes", routes: event.routes.map((route) => route.text) };
+    case "dns-changed": {
+      const { upstreamDns, upstreamDoh, searchDomain } = event;
+      const servers = upstreamDns.map((server) => server.key);
+      const notice = {
+        tag: "dns-settings",
+        upstreamDns: servers,
+        upstreamDoh,
+        searchDomain,
+      } as const;
+      return { tag: "program", notice };
+    }
+    case "names-changed": {
+      const resources = event.resources.map(({ id, pattern, ipStack }) => ({
+        id,
+        pattern,
+        ipStack,
+      }));
+      return { tag: "program", notice: { tag: "names", resources } };
+    }
+    case "gateway-connected":
+      log.info("Connected to a gateway", { gateway: event.gatewayId });
+      return undefined;
+    case "path-changed":
+      log.info("Path to a gateway changed", { gateway: event.gatewayId, path: event.path });
+      return undefined;
+    case "gateway-failed": {
+      const { gatewayId, reason } = event;
+      log.info("Connection to a gateway ended", { gateway: gatewayId, reason });
+      return undefined;
+    }
+    case "flow-failed":
+      log.warn("The portal gave no gateway", {
+        resource: event.resourceId,
+        reason: event.reason,
+      });
+      return undefined;
+    default:
+      return toCommonNotice(log, event);
+  }
+}

@@ -16,6 +16,7 @@ import { clientCommand, type ClientConfig } from "./cli.ts";
 import { loadDeviceId } from "./os/device_id.ts";
 import { readHardwareIds } from "./os/hardware_ids.ts";
 import { loadToken } from "./os/token.ts";
+import type { ClientCommand, ClientNotice, ClientSettings } from "./worker_messages.ts";
 
 async function run(config: ClientConfig): Promise<number> {
   setUpLogging({ filter: config.logLevel, format: config.logFormat });
@@ -26,7 +27,7 @@ async function run(config: ClientConfig): Promise<number> {
     log.info("The configuration is valid");
     return 0;
   }
-  const host = new TunnelHost({
+  const host = new TunnelHost<ClientCommand, ClientNotice>({
     portal: {
       apiUrl: config.apiUrl,
       token,
@@ -39,16 +40,22 @@ async function run(config: ClientConfig): Promise<number> {
       maxPartitionMs: config.maxPartitionTime,
     },
     startWorker: (handlers) =>
-      spawnWorker<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>(
+      spawnWorker<
+        DataPlaneCommand<ClientCommand>,
+        DataPlaneNotice<ClientNotice>,
+        DataPlaneStart<ClientSettings>
+      >(
         new URL("./data_plane_worker.ts", import.meta.url),
         {
           interfaceName: config.interfaceName,
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          settings: { usesInternet: config.activateInternetResource },
         },
         handlers,
       ),
+    onNotice: () => {},
     statusSocket: config.statusSocket,
     log,
   });

@@ -13,11 +13,15 @@ import {
   TunnelHost,
 } from "@firezone/core/runtime";
 import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
+import { lookup } from "node:dns/promises";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
 import { serveHealth } from "./health.ts";
 import { setUpForwarding } from "./os/forwarding.ts";
 import { loadGatewayId } from "./os/gateway_id.ts";
 import { loadToken } from "./os/token.ts";
+import type { GatewayCommand, GatewayNotice } from "./worker_messages.ts";
+
+type Command = DataPlaneCommand<GatewayCommand>;
 
 /** What belongs into the tunnel: the addresses of clients and gateways. */
 const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
@@ -32,7 +36,7 @@ async function run(config: GatewayConfig): Promise<number> {
       "Cannot configure the network: run as root or with CAP_NET_ADMIN, or pass --no-check",
     );
   }
-  const host = new TunnelHost({
+  const host = new TunnelHost<GatewayCommand, GatewayNotice>({
     portal: {
       apiUrl: config.apiUrl,
       token,
@@ -40,16 +44,18 @@ async function run(config: GatewayConfig): Promise<number> {
       maxPartitionMs: config.maxPartitionTime,
     },
     startWorker: (handlers) =>
-      spawnWorker<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>(
+      spawnWorker<Command, DataPlaneNotice<GatewayNotice>, DataPlaneStart<undefined>>(
         new URL("./data_plane_worker.ts", import.meta.url),
         {
           interfaceName: config.interfaceName,
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          settings: undefined,
         },
         handlers,
       ),
+    onNotice: ({ id, domain }) => void answer(id, domain),
     statusSocket: config.statusSocket,
     log,
     routes: ROUTES,
@@ -57,6 +63,16 @@ async function run(config: GatewayConfig): Promise<number> {
   });
   await using _health = serveHealth(config.healthCheckAddr, () => host.isConnected);
   return await host.run();
+
+  async function answer(id: number, domain: string): Promise<void> {
+    try {
+      const found = await lookup(domain, { all: true });
+      host.post({ id, addresses: found.map(({ address }) => address) });
+    } catch (error) {
+      log.debug("Cannot resolve a name", { domain, error: (error as Error).message });
+      host.post({ id, addresses: undefined });
+    }
+  }
 }
 
 if (import.meta.main) await runMain((args) => gatewayCommand(run).execute(args));

@@ -11,7 +11,7 @@ import type { OutgoingMessage } from "../portal/mod.ts";
 import type { LogFormat } from "../telemetry/mod.ts";
 
 /** What the worker is started with. */
-export interface DataPlaneStart {
+export interface DataPlaneStart<Settings> {
   /** Name of the TUN device. */
   readonly interfaceName: string;
   /** AEAD to use; undefined picks the fastest. */
@@ -20,23 +20,20 @@ export interface DataPlaneStart {
   readonly logFilter: string;
   /** Log format of the main thread. */
   readonly logFormat: LogFormat;
+  /** What the program's own machine is made with. */
+  readonly settings: Settings;
 }
 
-/** Main thread to worker. */
-export type DataPlaneCommand =
+/** Main thread to worker; `Command` is what the program itself has to say. */
+export type DataPlaneCommand<Command> =
   | { readonly tag: "portal-message"; readonly event: string; readonly payload: unknown }
   /** The network changed: new sockets, a new key. */
   | { readonly tag: "reset" }
   | { readonly tag: "status"; readonly id: number }
-  /** The answer to a notice `resolve`; addresses as texts, undefined when there are none. */
-  | {
-    readonly tag: "resolved";
-    readonly id: number;
-    readonly addresses: readonly string[] | undefined;
-  };
+  | { readonly tag: "program"; readonly command: Command };
 
-/** Worker to main thread. */
-export type DataPlaneNotice =
+/** Worker to main thread; `Notice` is what the program itself has to say. */
+export type DataPlaneNotice<Notice> =
   | { readonly tag: "ready"; readonly interfaceName: string; readonly publicKey: string }
   /** The start failed for a reason that the operator can mend. */
   | { readonly tag: "refused"; readonly reason: string }
@@ -48,8 +45,7 @@ export type DataPlaneNotice =
   | { readonly tag: "routes"; readonly routes: readonly string[] }
   /** After a reset: the portal has to be told the new key. */
   | { readonly tag: "public-key"; readonly publicKey: string }
-  /** A name whose addresses the machine needs. */
-  | { readonly tag: "resolve"; readonly id: number; readonly domain: string }
   /** No relay is left; the portal has to name some. */
   | { readonly tag: "no-relays" }
-  | { readonly tag: "status"; readonly id: number; readonly status: unknown };
+  | { readonly tag: "status"; readonly id: number; readonly status: unknown }
+  | { readonly tag: "program"; readonly notice: Notice };

@@ -7,6 +7,7 @@
 import { base64 } from "../bytes/mod.ts";
 import { type AeadBackend, selectAead } from "../crypto/mod.ts";
 import { OsError, TunDevice } from "../os/linux/mod.ts";
+import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
 import { systemRandom } from "../system_random.ts";
 import { logger, setUpLogging } from "../telemetry/mod.ts";
@@ -28,24 +29,39 @@ export interface MachineOptions {
   readonly unixMillisAtZero: number;
 }
 
-/** A machine with the words that its program has for the main thread. */
-export interface DataPlaneProgram {
-  /** The machine that the loop drives. */
-  readonly state: DataPlaneState;
+/** A machine as the worker of every program drives it. */
+export interface Machine<Message, Event> extends DataPlaneState {
   /** Our WireGuard public key, 32 bytes. */
   readonly publicKey: Uint8Array;
-  /** Takes a message of the portal; whatever it holds, never throws. */
-  handlePortalMessage(now: Millis, event: string, payload: unknown): void;
-  /** Takes the answer to a notice `resolve`. */
-  handleResolved?(now: Millis, id: number, addresses: readonly string[] | undefined): void;
+  /** Takes a message of the portal. */
+  handlePortalMessage(now: Millis, message: Message): void;
   /** Starts over with another key. */
   reset(now: Millis, privateKey: Uint8Array): void;
   /** Says goodbye to peers. */
   shutDown(now: Millis): void;
   /** A snapshot for the status page; plain data. */
   status(now: Millis): unknown;
-  /** The next thing that the main thread must know. */
-  pollNotice(): DataPlaneNotice | undefined;
+  /** The next thing that the owner must know. */
+  pollEvent(): Event | undefined;
+}
+
+/** What a program adds to the worker: its machine, and the words of it for the main thread. */
+export interface DataPlaneProgram<
+  M extends Machine<Message, Event>,
+  Message,
+  Event,
+  Settings,
+  Command,
+  Notice,
+> {
+  /** Makes the machine. */
+  make(options: MachineOptions, settings: Settings): M;
+  /** Reads a message of the portal; never throws. */
+  parse(event: string, payload: unknown): Message | UnknownMessage | MalformedMessage;
+  /** What the main thread is told of an event; what is only news is logged. */
+  toNotice(event: Event): DataPlaneNotice<Notice> | undefined;
+  /** Takes a command of the program's own; its answer, if it has one. */
+  handleCommand(now: Millis, machine: M, command: Command): Notice | undefined;
 }
 
 const KEY_LENGTH = 32;
@@ -55,16 +71,30 @@ const KEY_LENGTH = 32;
  *
  * A TUN device that cannot be had ends it with the notice `refused`.
  */
-export function serveDataPlane(makeProgram: (options: MachineOptions) => DataPlaneProgram): void {
-  acceptWorkerSide<DataPlaneCommand, DataPlaneNotice, DataPlaneStart>((channel, start) => {
-    runDataPlane(channel, start, makeProgram);
-  });
+export function serveDataPlane<
+  M extends Machine<Message, Event>,
+  Message extends { readonly tag: string },
+  Event,
+  Settings,
+  Command,
+  Notice,
+>(program: DataPlaneProgram<M, Message, Event, Settings, Command, Notice>): void {
+  acceptWorkerSide<DataPlaneCommand<Command>, DataPlaneNotice<Notice>, DataPlaneStart<Settings>>(
+    (channel, start) => runDataPlane(channel, start, program),
+  );
 }
 
-function runDataPlane(
-  channel: WorkerSide<DataPlaneCommand, DataPlaneNotice>,
-  start: DataPlaneStart,
-  makeProgram: (options: MachineOptions) => DataPlaneProgram,
+function runDataPlane<
+  M extends Machine<Message, Event>,
+  Message extends { readonly tag: string },
+  Event,
+  Settings,
+  Command,
+  Notice,
+>(
+  channel: WorkerSide<DataPlaneCommand<Command>, DataPlaneNotice<Notice>>,
+  start: DataPlaneStart<Settings>,
+  program: DataPlaneProgram<M, Message, Event, Settings, Command, Notice>,
 ): void {
   setUpLogging({ filter: start.logFilter, format: start.logFormat });
   const log = logger("data-plane");
@@ -76,47 +106,68 @@ function runDataPlane(
     return channel.post({ tag: "refused", reason: error.message });
   }
   const aead = selectAead(start.crypto);
-  const program = makeProgram({
+  const machine = program.make({
     privateKey: systemRandom(KEY_LENGTH),
     aead,
     random: systemRandom,
     unixMillisAtZero: unixMillisAtZero(),
-  });
+  }, start.settings);
   const plane = new DataPlane({
-    state: program.state,
+    state: machine,
     tun,
     controlFd: channel.fd,
     onControl: (now) => {
       if (channel.receiveAll((command) => onCommand(now, command))) return;
-      program.shutDown(now);
+      machine.shutDown(now);
       plane.stop();
     },
     onTurn: () => {
-      for (let notice; (notice = program.pollNotice()) !== undefined;) channel.post(notice);
+      for (let event; (event = machine.pollEvent()) !== undefined;) {
+        const notice = program.toNotice(event);
+        if (notice) channel.post(notice);
+      }
     },
   });
   log.info("Data plane is running", { interface: tun.name, aead: aead.name, ports: plane.ports });
   channel.post({
     tag: "ready",
     interfaceName: tun.name,
-    publicKey: base64(program.publicKey),
+    publicKey: base64(machine.publicKey),
   });
   plane.run();
   tun.close();
 
-  function onCommand(now: Millis, command: DataPlaneCommand): void {
+  function onCommand(now: Millis, command: DataPlaneCommand<Command>): void {
     switch (command.tag) {
       case "portal-message":
-        return program.handlePortalMessage(now, command.event, command.payload);
+        return onPortalMessage(now, command.event, command.payload);
       case "reset":
-        program.reset(now, systemRandom(KEY_LENGTH));
+        machine.reset(now, systemRandom(KEY_LENGTH));
         plane.rebind();
         log.info("Data plane was reset", { ports: plane.ports });
-        return channel.post({ tag: "public-key", publicKey: base64(program.publicKey) });
-      case "resolved":
-        return program.handleResolved?.(now, command.id, command.addresses);
+        return channel.post({ tag: "public-key", publicKey: base64(machine.publicKey) });
       case "status":
-        return channel.post({ tag: "status", id: command.id, status: program.status(now) });
+        return channel.post({ tag: "status", id: command.id, status: machine.status(now) });
+      case "program": {
+        const notice = program.handleCommand(now, machine, command.command);
+        if (notice !== undefined) channel.post({ tag: "program", notice });
+      }
     }
   }
+
+  function onPortalMessage(now: Millis, event: string, payload: unknown): void {
+    const message = program.parse(event, payload);
+    if (isUnknown(message)) log.debug("Ignored a message of the portal", { event });
+    else if (isMalformed(message)) {
+      log.warn("Cannot read a message of the portal", { event, reason: message.reason });
+    } else machine.handlePortalMessage(now, message);
+  }
+}
+
+function isUnknown(message: { readonly tag: string }): message is UnknownMessage {
+  return message.tag === "unknown";
+}
+
+function isMalformed(message: { readonly tag: string }): message is MalformedMessage {
+  return message.tag === "malformed";
 }

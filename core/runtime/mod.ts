@@ -19,6 +19,7 @@ export {
   type WorkerHandlers,
   WorkerSide,
 } from "./worker_channel.ts";
+export * from "./common_notices.ts";
 export * from "./data_plane.ts";
 export * from "./data_plane_messages.ts";
 export * from "./data_plane_worker.ts";

@@ -17,42 +17,42 @@ import { TunnelInterface } from "./tunnel_interface.ts";
 import type { WorkerHandle, WorkerHandlers } from "./worker_channel.ts";
 
 /** What a host is made of. */
-export interface TunnelHostOptions {
+export interface TunnelHostOptions<Command, Notice> {
   /** How to reach the portal. */
   readonly portal: Omit<PortalOptions, "onEvent">;
   /** Starts the program's worker; the entry file must be named in the program's own code. */
   readonly startWorker: (
-    handlers: WorkerHandlers<DataPlaneNotice>,
-  ) => WorkerHandle<DataPlaneCommand>;
+    handlers: WorkerHandlers<DataPlaneNotice<Notice>>,
+  ) => WorkerHandle<DataPlaneCommand<Command>>;
+  /** Takes what the program's own machine has to say. */
+  readonly onNotice: (notice: Notice) => void;
   /** Where the status is asked for; undefined for nowhere. */
   readonly statusSocket: string | undefined;
   /** Where the log lines go. */
   readonly log: Logger;
   /** Does more to the machine once the device is there; returns what undoes it. */
   readonly setUp?: (interfaceName: string) => () => void;
-  /** Resolves a name for the machine; what it rejects with is only logged. */
-  readonly resolve?: (domain: string) => Promise<readonly string[]>;
   /** Routes that are always there, as CIDR texts. */
   readonly routes?: readonly string[];
 }
 
 /** See the head of this file. */
-export class TunnelHost {
-  readonly #options: TunnelHostOptions;
+export class TunnelHost<Command, Notice> {
+  readonly #options: TunnelHostOptions<Command, Notice>;
   readonly #log: Logger;
   readonly #portal: PortalConnection;
   readonly #startedAt = performance.now();
   readonly #statusWaiters = new Map<number, (status: unknown) => void>();
   readonly #undo: (() => void)[] = [];
   readonly #ended = Promise.withResolvers<number>();
-  #worker: WorkerHandle<DataPlaneCommand> | undefined;
+  #worker: WorkerHandle<DataPlaneCommand<Command>> | undefined;
   #interface: TunnelInterface | undefined;
   #portalState: "connecting" | "connected" = "connecting";
   #nextStatusId = 0;
   #isConfigured = false;
 
   /** Nothing happens until {@link run}. */
-  constructor(options: TunnelHostOptions) {
+  constructor(options: TunnelHostOptions<Command, Notice>) {
     this.#options = options;
     this.#log = options.log;
     this.#portal = new PortalConnection({
@@ -91,6 +91,11 @@ export class TunnelHost {
     }
   }
 
+  /** Tells the program's own machine something; without effect when it is not running. */
+  post(command: Command): void {
+    this.#worker?.post({ tag: "program", command });
+  }
+
   /** A snapshot of everything; plain data without secrets. */
   async status(): Promise<unknown> {
     const id = this.#nextStatusId++;
@@ -124,7 +129,7 @@ export class TunnelHost {
     }
   }
 
-  #onNotice(notice: DataPlaneNotice): void {
+  #onNotice(notice: DataPlaneNotice<Notice>): void {
     switch (notice.tag) {
       case "ready":
         return this.#onReady(notice.interfaceName, notice.publicKey);
@@ -140,23 +145,15 @@ export class TunnelHost {
         );
       case "public-key":
         return this.#portal.connect(notice.publicKey);
-      case "resolve":
-        return void this.#resolve(notice.id, notice.domain);
       case "no-relays":
         return this.#portal.requestRelays();
       case "status":
         this.#statusWaiters.get(notice.id)?.(notice.status);
         this.#statusWaiters.delete(notice.id);
         return;
+      case "program":
+        return this.#options.onNotice(notice.notice);
     }
-  }
-
-  async #resolve(id: number, domain: string): Promise<void> {
-    const addresses = await this.#options.resolve?.(domain).catch((error: Error) => {
-      this.#log.debug("Cannot resolve a name", { domain, error: error.message });
-      return undefined;
-    });
-    this.#worker?.post({ tag: "resolved", id, addresses });
   }
 
   #onReady(interfaceName: string, publicKey: string): void {

@@ -1,0 +1,232 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import http2 from "node:http2";
+import { ip, socketAddress } from "@firezone/core/ip";
+import { systemRandom } from "@firezone/core/system_random";
+import { requires } from "../../tests/requirements.ts";
+import { fakeServer, queryBytes, summary } from "./fake_dns.ts";
+import { Forwarders, type ForwardersOptions } from "./forwarders.ts";
+import type { DnsTransport, ForwardTarget } from "./stub_resolver.ts";
+import { CERTIFICATE, PRIVATE_KEY } from "./testdata/certificate.ts";
+
+const NEEDS = requires("linux");
+const HOST = "127.0.0.1";
+const ANSWER = { answers: [{ type: "A", name: "example.org", ttl: 60, data: "192.0.2.7" }] };
+
+Deno.test({
+  name: "Forwarders ask over UDP and TCP and bring the answer back",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeServer(HOST, 0, () => ANSWER);
+    await using run = start();
+    for (const tag of ["portal", "system"] as const) {
+      const target = { tag, address: socketAddress(`${HOST}:${server.port}`) };
+      assertEquals(await run.ask(target, "udp"), "NOERROR: 192.0.2.7");
+      assertEquals(await run.ask(target, "tcp"), "NOERROR: 192.0.2.7");
+    }
+    assertEquals(server.asked.slice(0, 2), ["udp A example.org", "tcp A example.org"]);
+  },
+});
+
+Deno.test({
+  name: "Forwarders reach the resolver in the site of a resource, or say that there is none",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeServer(HOST, 0, () => ANSWER);
+    await using run = start({
+      siteServer: (id) =>
+        Promise.resolve(id === "r1" ? socketAddress(`${HOST}:${server.port}`) : undefined),
+    });
+    assertEquals(await run.ask({ tag: "site", resourceId: "r1" }, "udp"), "NOERROR: 192.0.2.7");
+    assertStringIncludes(await run.ask({ tag: "site", resourceId: "r2" }, "udp"), "no gateway");
+  },
+});
+
+Deno.test({
+  name: "Forwarders say at once when nobody listens",
+  ...NEEDS,
+  async fn() {
+    const address = await (async () => {
+      await using server = await fakeServer(HOST, 0, () => undefined);
+      return socketAddress(`${HOST}:${server.port}`);
+    })();
+    await using run = start();
+    for (const transport of ["udp", "tcp"] as const) {
+      assertEquals(await run.ask({ tag: "portal", address }, transport), "failed: ECONNREFUSED");
+    }
+  },
+});
+
+Deno.test({
+  name: "Forwarders wait on after something else over UDP, and give up on it over TCP",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeServer(HOST, 0, () => ANSWER);
+    const target: ForwardTarget = {
+      tag: "portal",
+      address: socketAddress(`${HOST}:${server.port}`),
+    };
+    await using run = start({}, () => false);
+    assertEquals(
+      await run.ask(target, "tcp"),
+      "failed: the server answered something else",
+    );
+    run.begin(target, "udp");
+    await run.heard();
+    run.forwarders.handle({ tag: "stop", forwardId: run.lastId() });
+    assertEquals(run.failures(), 1);
+  },
+});
+
+Deno.test({
+  name: "Forwarders close while servers keep silent",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeServer(HOST, 0, () => undefined);
+    await using run = start({ systemServers: () => [ip(HOST)] });
+    const address = socketAddress(`${HOST}:${server.port}`);
+    run.begin({ tag: "portal", address }, "udp");
+    run.begin({ tag: "portal", address }, "tcp");
+    run.begin({ tag: "doh", url: `https://${HOST}:${server.port}/dns-query` }, "udp");
+    while (server.asked.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  },
+});
+
+Deno.test({
+  name: "Forwarders ask over HTTPS with one connection, and make another when it is lost",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeHttps(HOST);
+    await using run = start({ trusted: [CERTIFICATE] });
+    const target: ForwardTarget = {
+      tag: "doh",
+      url: `https://${HOST}:${server.port}/dns-query?x=1`,
+    };
+    const answers = await Promise.all([run.ask(target, "udp"), run.ask(target, "tcp")]);
+    assertEquals(answers, ["NOERROR: 192.0.2.7", "NOERROR: 192.0.2.7"]);
+    assertEquals(server.requests, new Array(2).fill("POST /dns-query?x=1 application/dns-message"));
+    assertEquals(server.sessions.length, 1);
+    server.sessions[0]!.destroy();
+    assertEquals(await run.ask(target, "udp"), "NOERROR: 192.0.2.7");
+    run.forwarders.reset();
+    assertEquals(await run.ask(target, "udp"), "NOERROR: 192.0.2.7");
+    assertEquals(server.sessions.length, 3);
+  },
+});
+
+Deno.test({
+  name: "Forwarders refuse HTTPS servers that they cannot trust or understand",
+  ...NEEDS,
+  async fn() {
+    await using server = await fakeHttps(HOST);
+    const url = (path: string) => `https://${HOST}:${server.port}${path}`;
+    await using strangers = start({});
+    const distrusted = await strangers.ask({ tag: "doh", url: url("/dns-query") }, "udp");
+    assertStringIncludes(distrusted, "failed: ");
+    assertEquals(server.requests, []);
+    await using run = start({ trusted: [CERTIFICATE] });
+    for (
+      const [path, reason] of [
+        ["/missing", "the server answered with status 404"],
+        ["/html", "the server answered with something else than DNS"],
+        ["/long", "the answer is too long"],
+      ]
+    ) {
+      assertEquals(await run.ask({ tag: "doh", url: url(path!) }, "udp"), `failed: ${reason}`);
+    }
+    for (const odd of ["http://dns.test/", "not an address"]) {
+      assertStringIncludes(await run.ask({ tag: "doh", url: odd }, "udp"), "failed: ");
+    }
+    const nameless = await run.ask({ tag: "doh", url: "https://dns.test/" }, "udp");
+    assertEquals(
+      nameless,
+      "failed: cannot look up dns.test: the system names no DNS servers",
+    );
+  },
+});
+
+/** Forwarders whose answers and failures a test waits for. */
+function start(
+  options: Partial<ForwardersOptions> = {},
+  accept: (message: Uint8Array) => boolean = () => true,
+) {
+  const waiting = new Map<number, (outcome: string) => void>();
+  let nextId = 0;
+  let failures = 0;
+  let wake = () => {};
+  const forwarders = new Forwarders({
+    random: systemRandom,
+    systemServers: () => [],
+    siteServer: () => Promise.resolve(undefined),
+    ...options,
+  }, {
+    response(id, message) {
+      wake();
+      if (!accept(message)) return false;
+      waiting.get(id)?.(summary(message));
+      forwarders.handle({ tag: "stop", forwardId: id });
+      return true;
+    },
+    failed(id, reason) {
+      failures++;
+      waiting.get(id)?.(`failed: ${reason}`);
+    },
+  });
+  const begin = (target: ForwardTarget, transport: DnsTransport) => {
+    const forwardId = nextId++;
+    const message = queryBytes("example.org", "A");
+    forwarders.handle({ tag: "start", forwardId, target, transport, message });
+    return forwardId;
+  };
+  return {
+    forwarders,
+    begin,
+    lastId: () => nextId - 1,
+    failures: () => failures,
+    heard: () => new Promise<void>((resolve) => wake = resolve),
+    ask: (target: ForwardTarget, transport: DnsTransport) =>
+      new Promise<string>((resolve) => waiting.set(begin(target, transport), resolve)),
+    [Symbol.asyncDispose]: () => forwarders.close(),
+  };
+}
+
+/** An HTTPS server that answers every query with the same record. */
+async function fakeHttps(hostname: string) {
+  const requests: string[] = [];
+  const sessions: http2.Http2Session[] = [];
+  const server = http2.createSecureServer({ key: PRIVATE_KEY, cert: CERTIFICATE });
+  server.on("session", (session) => sessions.push(session));
+  server.on("sessionError", () => {});
+  server.on("stream", (stream, headers) => {
+    stream.on("error", () => {});
+    const chunks: Uint8Array[] = [];
+    stream.on("data", (chunk: Uint8Array) => chunks.push(chunk));
+    stream.on("end", () => {
+      const path = headers[":path"];
+      requests.push(`${headers[":method"]} ${path} ${headers["content-type"]}`);
+      const type = path === "/html" ? "text/html" : "application/dns-message";
+      stream.respond({ ":status": path === "/missing" ? 404 : 200, "content-type": type });
+      if (path === "/long") stream.end(new Uint8Array(70_000));
+      else stream.end(answerTo(new Uint8Array(chunks.flatMap((chunk) => [...chunk]))));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, hostname, () => resolve()));
+  return {
+    port: (server.address() as { port: number }).port,
+    requests,
+    sessions,
+    async [Symbol.asyncDispose]() {
+      for (const session of sessions) session.destroy();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+function answerTo(query: Uint8Array): Uint8Array {
+  // The query with QR set, one answer, and the record behind: a pointer to the name, A, IN, 60 s.
+  const bytes = new Uint8Array(query.length + 16);
+  bytes.set(query);
+  bytes[2]! |= 0x80;
+  bytes[7] = 1;
+  bytes.set([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7], query.length);
+  return bytes;
+}
