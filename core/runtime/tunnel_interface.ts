@@ -96,8 +96,12 @@ export class TunnelInterface {
 
   /** Gives the device these addresses, beside {@link setServiceAddresses}, and no others. @throws OsError */
   setAddresses(ipv4: IpAddress, ipv6: IpAddress): void {
+    const isSame = this.#addresses.get(4)?.equals(ipv4) && this.#addresses.get(6)?.equals(ipv6);
+    // Routes name the address that they are the way from; the kernel would keep some without it.
+    if (!isSame) this.#removeRoutes();
     this.#addresses.set(4, ipv4).set(6, ipv6);
     this.#applyAddresses();
+    this.#applyRoutes();
   }
 
   /**
@@ -164,7 +168,7 @@ export class TunnelInterface {
       () => rules().forEach((rule) => this.#netlink.removeRule(rule)),
       () => this.#bypass.forEach((rule) => this.#netlink.removeRule(rule)),
       () => this.#linkRoutes.forEach((route) => this.#netlink.removeRoute(route)),
-      () => this.#routes.forEach((route) => this.#netlink.removeRoute(route)),
+      () => this.#removeRoutes(),
     ];
     const failures: unknown[] = [];
     for (const remove of leftovers) {
@@ -187,9 +191,11 @@ export class TunnelInterface {
     for (const ip of wanted.values()) {
       this.#netlink.addAddress(this.#index, ip, ip.bytes.length * 8);
     }
-    // Removing an address takes the routes along that it was the source of.
+  }
+
+  #removeRoutes(): void {
+    for (const route of this.#routes.values()) this.#netlink.removeRoute(route);
     this.#routes.clear();
-    this.#applyRoutes();
   }
 
   #applyRoutes(): void {
@@ -200,8 +206,8 @@ export class TunnelInterface {
       this.#netlink.removeRoute(route);
       this.#routes.delete(text);
     }
+    // Also those that should be there: somebody may have removed them.
     for (const [text, route] of wanted) {
-      if (this.#routes.has(text)) continue;
       this.#netlink.addRoute(route);
       this.#routes.set(text, route);
     }
