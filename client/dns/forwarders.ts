@@ -117,7 +117,7 @@ export class Forwarders {
     return server;
   }
 
-  #askDoh(url: string, message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+  async #askDoh(url: string, message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     let client = this.#doh.get(url);
     if (!client) {
       client = new DohClient(url, {
@@ -128,7 +128,7 @@ export class Forwarders {
       });
       this.#doh.set(url, client);
     }
-    return client.query(message, signal);
+    return await client.query(message, signal);
   }
 
   /** Sends one query; resolves when it was answered or stopped. */

@@ -1,12 +1,12 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import http2 from "node:http2";
 import { ip, socketAddress } from "@firezone/core/ip";
 import { systemRandom } from "@firezone/core/system_random";
 import { requires } from "../../tests/requirements.ts";
-import { fakeServer, queryBytes, summary } from "./fake_dns.ts";
+import { fakeServer, queryBytes, summary } from "../../core/testing/fake_dns.ts";
 import { Forwarders, type ForwardersOptions } from "./forwarders.ts";
 import type { DnsTransport, ForwardTarget } from "./stub_resolver.ts";
-import { CERTIFICATE, PRIVATE_KEY } from "./testdata/certificate.ts";
+import { CERTIFICATE } from "./testdata/certificate.ts";
+import { fakeHttps } from "./testdata/fake_https.ts";
 
 const NEEDS = requires("linux");
 const HOST = "127.0.0.1";
@@ -95,7 +95,7 @@ Deno.test({
   name: "Forwarders ask over HTTPS with one connection, and make another when it is lost",
   ...NEEDS,
   async fn() {
-    await using server = await fakeHttps(HOST);
+    await using server = await fakeHttps(HOST, 0);
     await using run = start({ trusted: [CERTIFICATE] });
     const target: ForwardTarget = {
       tag: "doh",
@@ -117,7 +117,7 @@ Deno.test({
   name: "Forwarders refuse HTTPS servers that they cannot trust or understand",
   ...NEEDS,
   async fn() {
-    await using server = await fakeHttps(HOST);
+    await using server = await fakeHttps(HOST, 0);
     const url = (path: string) => `https://${HOST}:${server.port}${path}`;
     await using strangers = start({});
     const distrusted = await strangers.ask({ tag: "doh", url: url("/dns-query") }, "udp");
@@ -187,46 +187,4 @@ function start(
       new Promise<string>((resolve) => waiting.set(begin(target, transport), resolve)),
     [Symbol.asyncDispose]: () => forwarders.close(),
   };
-}
-
-/** An HTTPS server that answers every query with the same record. */
-async function fakeHttps(hostname: string) {
-  const requests: string[] = [];
-  const sessions: http2.Http2Session[] = [];
-  const server = http2.createSecureServer({ key: PRIVATE_KEY, cert: CERTIFICATE });
-  server.on("session", (session) => sessions.push(session));
-  server.on("sessionError", () => {});
-  server.on("stream", (stream, headers) => {
-    stream.on("error", () => {});
-    const chunks: Uint8Array[] = [];
-    stream.on("data", (chunk: Uint8Array) => chunks.push(chunk));
-    stream.on("end", () => {
-      const path = headers[":path"];
-      requests.push(`${headers[":method"]} ${path} ${headers["content-type"]}`);
-      const type = path === "/html" ? "text/html" : "application/dns-message";
-      stream.respond({ ":status": path === "/missing" ? 404 : 200, "content-type": type });
-      if (path === "/long") stream.end(new Uint8Array(70_000));
-      else stream.end(answerTo(new Uint8Array(chunks.flatMap((chunk) => [...chunk]))));
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, hostname, () => resolve()));
-  return {
-    port: (server.address() as { port: number }).port,
-    requests,
-    sessions,
-    async [Symbol.asyncDispose]() {
-      for (const session of sessions) session.destroy();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
-    },
-  };
-}
-
-function answerTo(query: Uint8Array): Uint8Array {
-  // The query with QR set, one answer, and the record behind: a pointer to the name, A, IN, 60 s.
-  const bytes = new Uint8Array(query.length + 16);
-  bytes.set(query);
-  bytes[2]! |= 0x80;
-  bytes[7] = 1;
-  bytes.set([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7], query.length);
-  return bytes;
 }

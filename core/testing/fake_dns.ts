@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import dgram from "node:dgram";
 import packet from "dns-packet";
-import { frameMessage, MessageReader } from "@firezone/core/dns";
+import { frameMessage, MessageReader } from "../dns/mod.ts";
 
 /** What a fake server answers: the changes to an empty answer; undefined for silence. */
 export type Script = (question: { name: string; type: string }, transport: "udp" | "tcp") =>
@@ -88,7 +88,7 @@ export function queryBytes(name: string, type: string, changes: object = {}): Ui
     type: "query",
     id: 4711,
     flags: packet.RECURSION_DESIRED,
-    questions: [{ type, name }],
+    questions: [{ type: type === "HTTPS" ? "UNKNOWN_65" : type, name }],
     ...changes,
   }));
 }

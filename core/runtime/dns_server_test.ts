@@ -1,11 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { parseQuery } from "@firezone/core/dns";
-import { makeAnswer } from "@firezone/core/dns";
-import { frameMessage } from "@firezone/core/dns";
-import { ip } from "@firezone/core/ip";
-import { logger } from "@firezone/core/telemetry";
-import { askTcp, askUdp, queryBytes } from "./fake_dns.ts";
-import { DnsServer, type Reply } from "./server.ts";
+import { frameMessage, makeAnswer, parseQuery } from "../dns/mod.ts";
+import { ip } from "../ip/mod.ts";
+import { logger } from "../telemetry/mod.ts";
+import { askTcp, askUdp, queryBytes } from "../testing/fake_dns.ts";
+import { DnsServer, type Reply } from "./dns_server.ts";
 
 const HOST = "127.0.0.1";
 
@@ -15,7 +13,7 @@ Deno.test("DnsServer answers over UDP and TCP, several questions on one connecti
   const queries = Array.from({ length: 40 }, (_, i) => queryBytes(`n${i}.test`, "A"));
   const answers = await askTcp(HOST, run.port, ...queries);
   assertEquals(answers, queries.map(() => "NXDOMAIN:"));
-  assertEquals(run.heard.slice(0, 2), [`udp ${HOST}`, `tcp ${HOST}`]);
+  assertEquals(run.heard.slice(0, 2), [`udp ${HOST} ${HOST}`, `tcp ${HOST} ${HOST}`]);
 });
 
 Deno.test("DnsServer answers a connection whose other side has ended, later and in any order", async () => {
@@ -93,7 +91,7 @@ Deno.test("DnsServer tries again when an address cannot be had", async () => {
   await server.close();
 });
 
-function answer3(reply: Reply, _transport: unknown, _sentinel: unknown, bytes: Uint8Array) {
+function answer3(reply: Reply, _transport: unknown, _to: unknown, bytes: Uint8Array) {
   answer(reply, bytes);
 }
 
@@ -111,8 +109,8 @@ async function start(onQuery: (reply: Reply, bytes: Uint8Array) => void) {
   })();
   let wake = () => {};
   const server = new DnsServer({
-    onQuery: (reply, transport, sentinel, bytes) => {
-      heard.push(`${transport} ${sentinel}`);
+    onQuery: (reply, transport, to, bytes, from) => {
+      heard.push(`${transport} ${from} ${to}`);
       onQuery(reply, bytes);
     },
     onListening: () => wake(),
