@@ -9,5 +9,6 @@ export * from "./errors.ts";
 export * from "./identity.ts";
 export * from "./log_options.ts";
 export * from "./run.ts";
+export { fetchStatus, statusCommand, type StatusCommandOptions } from "./status_command.ts";
 export * from "./values.ts";
 export { Secret } from "../secret.ts";
