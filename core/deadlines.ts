@@ -31,6 +31,11 @@ export class Deadlines<K> {
     return this.#heap.length === 0 ? NEVER : this.#heap[0]!.at;
   }
 
+  /** The deadline of `key`, or {@link NEVER}. */
+  of(key: K): Millis {
+    return this.#byKey.get(key)?.at ?? NEVER;
+  }
+
   /** Sets or moves the deadline of `key`; {@link NEVER} removes it. */
   set(key: K, at: Millis): void {
     if (at === NEVER) return this.delete(key);

@@ -68,6 +68,18 @@ export type Due =
   | { readonly tag: "allocation-expired"; readonly allocation: RelayAllocation }
   | { readonly tag: "channel-expired"; readonly channel: Channel };
 
+/** Every index of an {@link AllocationTable}, to be looked at by `invariants.ts` and not changed. */
+export interface TableIndices {
+  /** By key of the client's address. */
+  readonly byClient: ReadonlyMap<string, RelayAllocation>;
+  /** By port. */
+  readonly byPort: ReadonlyMap<number, RelayAllocation>;
+  /** By {@link RelayAllocation.soleOf}. */
+  readonly byUsername: ReadonlyMap<string, RelayAllocation>;
+  /** What ends when. */
+  readonly deadlines: Pick<Deadlines<RelayAllocation | Channel>, "of" | "size">;
+}
+
 /** All allocations of a relay. */
 export class AllocationTable {
   readonly #byClient = new Map<string, RelayAllocation>();
@@ -92,6 +104,16 @@ export class AllocationTable {
   /** When {@link takeDue} has something to do. */
   get nextDeadline(): Millis {
     return this.#deadlines.next;
+  }
+
+  /** All indices as they are now. */
+  get indices(): TableIndices {
+    return {
+      byClient: this.#byClient,
+      byPort: this.#byPort,
+      byUsername: this.#byUsername,
+      deadlines: this.#deadlines,
+    };
   }
 
   /** The allocation of a client. */

@@ -140,6 +140,16 @@ interface Pending {
   readonly attempt: number;
 }
 
+/** The inside of a {@link RelayServer}, to be looked at by `invariants.ts` and not changed. */
+export interface RelayInside {
+  /** Allocations whose sockets are open. */
+  readonly table: AllocationTable;
+  /** Allocations whose sockets are being opened, by id. */
+  readonly pending: ReadonlyMap<number, Pick<Pending, "client" | "soleOf" | "families" | "port">>;
+  /** Ports that nobody has. */
+  readonly freePorts: number;
+}
+
 /** A TURN server without sockets. */
 export class RelayServer {
   /** What went by so far. */
@@ -200,6 +210,11 @@ export class RelayServer {
   /** Number of channels, those in their cool-down included. */
   get channelCount(): number {
     return this.#table.channelCount;
+  }
+
+  /** What it knows. */
+  get inside(): RelayInside {
+    return { table: this.#table, pending: this.#pending, freePorts: this.#ports.free };
   }
 
   /**
