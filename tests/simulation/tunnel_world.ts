@@ -7,7 +7,13 @@
 import { base64 } from "@firezone/core/bytes";
 import { selectAead } from "@firezone/core/crypto";
 import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
-import type { ClientResource, GatewayResource, IceCredentials, Relay } from "@firezone/core/portal";
+import type {
+  ClientResource,
+  Filter,
+  GatewayResource,
+  IceCredentials,
+  Relay,
+} from "@firezone/core/portal";
 import {
   type Host,
   Network,
@@ -30,6 +36,7 @@ export const IDS = {
   client: "00000000-0000-4000-8000-000000000001",
   gateway: "00000000-0000-4000-8000-000000000002",
   resource: "00000000-0000-4000-8000-000000000003",
+  names: "00000000-0000-4000-8000-000000000004",
 } as const;
 
 /** Tunnel addresses of both ends. */
@@ -40,6 +47,12 @@ export const ADDRESSES = {
 
 /** The resource that everybody may reach. */
 export const RESOURCE = prefix("10.0.0.0/24");
+
+/** The names that {@link WorldOptions.hasNames} makes a resource of. */
+export const NAMES = "*.example.com";
+
+/** How long the gateway's name servers take. */
+const RESOLVE_DELAY_MS = 30;
 
 type Machine = ClientState | GatewayState;
 
@@ -115,6 +128,8 @@ export interface WorldOptions {
   readonly gateway: (network: Network) => Place;
   /** Addresses of each relay; one dual-stack relay by default. */
   readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
+  /** Whether there is a DNS resource, too: {@link NAMES}. */
+  readonly hasNames?: boolean;
 }
 
 /** See the head of this file. */
@@ -129,7 +144,15 @@ export class TunnelWorld {
   accessSeconds = 86_400;
   /** Whether the portal passes messages on. */
   portalIsUp = true;
-  #flows = 0;
+  /** What the name servers near the gateway know. */
+  readonly zone = new Map<string, readonly string[]>();
+  /** Names that they were asked for. */
+  readonly resolved: string[] = [];
+  /** Filters of the DNS resource, as the gateway is told. */
+  nameFilters: readonly Filter[] = [];
+  readonly #hasNames: boolean;
+  /** Resources that flows were asked for, by reference. */
+  readonly #flows = new Map<string, string>();
   readonly #relayList: { id: string; v4?: IpAddress; v6?: IpAddress }[] = [];
 
   constructor(options: WorldOptions) {
@@ -141,6 +164,7 @@ export class TunnelWorld {
       random,
       unixMillisAtZero: EPOCH_SECONDS * 1000,
     });
+    this.#hasNames = options.hasNames ?? false;
     this.network = new Network({ seed: options.seed ?? 1 });
     const addresses = options.relays ?? [{ v4: "203.0.113.1", v6: "2001:db8:f::1" }];
     for (const [i, relay] of addresses.entries()) this.#addRelay(i, relay, random);
@@ -180,7 +204,7 @@ export class TunnelWorld {
         upstreamDoh: [],
         searchDomain: undefined,
       },
-      resources: [this.clientResource()],
+      resources: [this.clientResource(), ...this.#hasNames ? [clientNames()] : []],
       relays: this.relaysFor("client"),
       skippedResources: 0,
     });
@@ -272,8 +296,13 @@ export class TunnelWorld {
   #drainGateway(now: Millis): void {
     for (let event; (event = this.gateway.machine.pollEvent()) !== undefined;) {
       switch (event.tag) {
-        case "flow-authorized":
-          this.#viaPortal((at) => this.#createFlow(at));
+        case "flow-authorized": {
+          const resourceId = this.#flows.get(event.ref)!;
+          this.#viaPortal((at) => this.#createFlow(at, resourceId));
+          break;
+        }
+        case "resolve":
+          this.#resolve(event.requestId, event.domain);
           break;
         case "candidates":
         case "candidates-invalidated": {
@@ -311,19 +340,35 @@ export class TunnelWorld {
     };
   }
 
+  #resolve(requestId: number, domain: string): void {
+    this.resolved.push(domain);
+    this.network.after(RESOLVE_DELAY_MS, (at) => {
+      this.gateway.machine.handleResolved(at, requestId, this.zone.get(domain)?.map(ip));
+    });
+  }
+
+  /** A resource, as the gateway is told. */
+  gatewayResource(id: string): GatewayResource {
+    return id === IDS.names
+      ? {
+        type: "dns",
+        id,
+        name: "names",
+        pattern: NAMES,
+        ipStack: "dual",
+        filters: this.nameFilters,
+      }
+      : { type: "cidr", id, name: "private", prefix: RESOURCE, filters: [] };
+  }
+
   #authorize(now: Millis, resourceId: string): void {
     const { clientIce, gatewayIce, presharedKey } = this.#ice();
-    const resource: GatewayResource = {
-      type: "cidr",
-      id: resourceId,
-      name: "private",
-      prefix: RESOURCE,
-      filters: [],
-    };
+    const ref = `ref-${this.#flows.size}`;
+    this.#flows.set(ref, resourceId);
     this.gateway.machine.handlePortalMessage(now, {
       tag: "authorize-flow",
-      ref: `ref-${this.#flows++}`,
-      resource,
+      ref,
+      resource: this.gatewayResource(resourceId),
       client: {
         id: IDS.client,
         publicKey: this.client.machine.publicKey,
@@ -336,11 +381,11 @@ export class TunnelWorld {
     });
   }
 
-  #createFlow(now: Millis): void {
+  #createFlow(now: Millis, resourceId: string): void {
     const { clientIce, gatewayIce, presharedKey } = this.#ice();
     this.client.machine.handlePortalMessage(now, {
       tag: "flow-created",
-      resourceId: IDS.resource,
+      resourceId,
       gatewayId: IDS.gateway,
       gatewayPublicKey: this.gateway.machine.publicKey,
       gatewayIps: undefined,
@@ -350,6 +395,19 @@ export class TunnelWorld {
       gatewayIce,
     });
   }
+}
+
+function clientNames(): ClientResource {
+  return {
+    type: "dns",
+    id: IDS.names,
+    name: "names",
+    pattern: NAMES,
+    ipStack: "dual",
+    addressDescription: undefined,
+    sites: [],
+    filters: [],
+  };
 }
 
 /** An IPv4 UDP packet with correct checksums left out: nothing here looks at them. */
