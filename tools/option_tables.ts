@@ -33,7 +33,7 @@ export const OPTIONS: Readonly<Record<string, readonly OptionDescription[]>> = {
 
 /** Variables without a flag: a secret on a command line is seen by everybody. */
 const TOKENS: Readonly<Record<string, string>> = {
-  "firezone-relay": "the relay's token; without one it runs standalone",
+  "firezone-relay": "the relay's token, or the file that holds it; without one it runs standalone",
   "firezone-gateway":
     "a token of the gateway's site; else the systemd credential of that name is taken",
   "firezone-headless-client": "a token of an account; else the file of `--token-path` is read",
