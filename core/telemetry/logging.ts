@@ -196,7 +196,8 @@ function toLine(record: LogRecord): LogLine {
 
 const encoder = new TextEncoder();
 
-function writeToStderr(line: string): void {
+/** Writes a line as it is; where nobody listens it is lost. */
+export function writeToStderr(line: string): void {
   const bytes = encoder.encode(line);
   try {
     for (let done = 0; done < bytes.length;) done += Deno.stderr.writeSync(bytes.subarray(done));

@@ -5,6 +5,7 @@
 export * from "./attributes.ts";
 export * from "./distribution.ts";
 export * from "./filter.ts";
+export * from "./log_directory.ts";
 export * from "./logging.ts";
 export * from "./metrics.ts";
 export * from "./prometheus.ts";
