@@ -21,7 +21,7 @@ import {
   type Libcrypto,
   libcrypto,
 } from "./libcrypto.ts";
-import { ViewCache } from "./view_cache.ts";
+import { PointerCache } from "./pointer_cache.ts";
 
 const SEAL = 1;
 const OPEN = 0;
@@ -35,12 +35,17 @@ const zeros = new Uint8Array(128);
 const sealedZeros = new Uint8Array(128);
 /** Where libcrypto writes how much the last step gave: always nothing. */
 const finalLength = new Uint8Array(128);
+const noncePointer = addressOf(nonce);
+const tagPointer = addressOf(tag);
+const zerosPointer = addressOf(zeros);
+const sealedZerosPointer = addressOf(sealedZeros);
+const finalLengthPointer = addressOf(finalLength);
 // Each cache sees the buffers of one use, so that they do not displace each other.
-const views = {
-  sealFrom: new ViewCache(),
-  sealTo: new ViewCache(),
-  openFrom: new ViewCache(),
-  openTo: new ViewCache(),
+const pointers = {
+  sealFrom: new PointerCache(),
+  sealTo: new PointerCache(),
+  openFrom: new PointerCache(),
+  openTo: new PointerCache(),
 };
 
 /** The backend, or `undefined` where libcrypto could not be loaded. */
@@ -89,23 +94,21 @@ class LibcryptoKey implements AeadKey {
     const calls = this.#calls;
     const context = this.#sealing ?? this.#prepareSealing();
     writeCounterNonce(nonce, counter);
-    calls.EVP_CipherInit_ex(context, null, null, null, nonce, AS_IT_WAS);
+    calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
     if (length > 0) {
-      calls.EVP_Cipher(
-        context,
-        views.sealTo.from(dst, dstStart),
-        views.sealFrom.from(src, srcStart),
-        length,
-      );
+      const to = pointers.sealTo.find(dst, dstStart);
+      const from = pointers.sealFrom.find(src, srcStart);
+      if (to !== null && from !== null) calls.EVP_Cipher(context, to, from, length);
+      else calls.cipherBuffers(context, dst.subarray(dstStart), src.subarray(srcStart), length);
     }
     let at = dstStart + length;
     if (padding > 0) {
-      // By way of a buffer of ours: a view of `dst` for every length of packet would be garbage.
-      calls.EVP_Cipher(context, sealedZeros, zeros, padding);
+      // By way of a buffer of ours: an address in `dst` for every length of packet would be garbage.
+      calls.EVP_Cipher(context, sealedZerosPointer, zerosPointer, padding);
       for (let i = 0; i < padding; i++) dst[at++] = sealedZeros[i]!;
     }
-    calls.EVP_CipherFinal_ex(context, tag, finalLength);
-    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tag);
+    calls.EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
+    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
     for (let i = 0; i < TAG_LENGTH; i++) dst[at + i] = tag[i]!;
   }
 
@@ -125,17 +128,15 @@ class LibcryptoKey implements AeadKey {
     const at = srcStart + length;
     for (let i = 0; i < TAG_LENGTH; i++) tag[i] = src[at + i]!;
     writeCounterNonce(nonce, counter);
-    calls.EVP_CipherInit_ex(context, null, null, null, nonce, AS_IT_WAS);
-    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tag);
+    calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
+    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
     if (length > 0) {
-      calls.EVP_Cipher(
-        context,
-        views.openTo.from(dst, dstStart),
-        views.openFrom.from(src, srcStart),
-        length,
-      );
+      const to = pointers.openTo.find(dst, dstStart);
+      const from = pointers.openFrom.find(src, srcStart);
+      if (to !== null && from !== null) calls.EVP_Cipher(context, to, from, length);
+      else calls.cipherBuffers(context, dst.subarray(dstStart), src.subarray(srcStart), length);
     }
-    if (calls.EVP_CipherFinal_ex(context, tag, finalLength) === 1) return true;
+    if (calls.EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer) === 1) return true;
     dst.fill(0, dstStart, dstStart + length);
     return false;
   }
@@ -164,6 +165,11 @@ class LibcryptoKey implements AeadKey {
   }
 }
 
+/** Null where there is no libcrypto, as then FFI may be forbidden. */
+function addressOf(bytes: Uint8Array<ArrayBuffer>): Deno.PointerValue {
+  return libcrypto === undefined ? null : Deno.UnsafePointer.of(bytes);
+}
+
 function newContext(
   lib: Libcrypto,
   key: Uint8Array,
@@ -174,7 +180,7 @@ function newContext(
   const cipher = lib.symbols.EVP_chacha20_poly1305();
   if (
     context !== null && cipher !== null &&
-    lib.symbols.EVP_CipherInit_ex(context, cipher, null, key, nonce, direction) === 1
+    lib.symbols.initBuffers(context, cipher, null, key, nonce, direction) === 1
   ) return context;
   lib.symbols.EVP_CIPHER_CTX_free(context);
   throw new Error(`Cannot set up ChaCha20-Poly1305 in ${lib.detail}`);
@@ -188,15 +194,16 @@ function sealOnce(
   plaintext: Uint8Array,
 ): Uint8Array {
   checkKey(key);
-  const { EVP_Cipher, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } = lib.symbols;
+  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } =
+    lib.symbols;
   const context = newContext(lib, key, nonce, SEAL);
   const sealed = new Uint8Array(plaintext.length + TAG_LENGTH);
   if (associatedData.length > 0) {
-    EVP_Cipher(context, null, associatedData, associatedData.length);
+    cipherBuffers(context, null, associatedData, associatedData.length);
   }
-  if (plaintext.length > 0) EVP_Cipher(context, sealed, plaintext, plaintext.length);
-  EVP_CipherFinal_ex(context, tag, finalLength);
-  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tag);
+  if (plaintext.length > 0) cipherBuffers(context, sealed, plaintext, plaintext.length);
+  EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
+  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
   EVP_CIPHER_CTX_free(context);
   sealed.set(tag.subarray(0, TAG_LENGTH), plaintext.length);
   return sealed;
@@ -212,16 +219,17 @@ function openOnce(
   checkKey(key);
   const length = sealed.length - TAG_LENGTH;
   if (length < 0) return undefined;
-  const { EVP_Cipher, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } = lib.symbols;
+  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } =
+    lib.symbols;
   const context = newContext(lib, key, nonce, OPEN);
   const plaintext = new Uint8Array(length);
   tag.set(sealed.subarray(length));
-  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tag);
+  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
   if (associatedData.length > 0) {
-    EVP_Cipher(context, null, associatedData, associatedData.length);
+    cipherBuffers(context, null, associatedData, associatedData.length);
   }
-  if (length > 0) EVP_Cipher(context, plaintext, sealed, length);
-  const genuine = EVP_CipherFinal_ex(context, tag, finalLength) === 1;
+  if (length > 0) cipherBuffers(context, plaintext, sealed, length);
+  const genuine = EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer) === 1;
   EVP_CIPHER_CTX_free(context);
   return genuine ? plaintext : undefined;
 }

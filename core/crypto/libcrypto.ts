@@ -1,8 +1,10 @@
 /**
  * The functions of OpenSSL's libcrypto that the cipher needs, by FFI.
  *
- * `buffer` parameters and `pointer` contexts stay on V8's fast path (15 ns per call). Addresses as
- * `usize` numbers do not: they cost 100 ns more per call on Deno 2.9, hence no arithmetic on them.
+ * Calls stay on V8's fast path: 4 ns with `pointer` parameters, and 5 ns more for each `buffer`
+ * among them. Addresses as `usize` numbers leave it, which costs 100 ns per call on Deno 2.9; so does
+ * a `buffer` that was made just before the call. Hence addresses that are kept (`pointer_cache.ts`)
+ * for packets, and the twins with buffers for all else.
  *
  * The library is loaded with this module and stays for the life of the process. Where it is missing
  * or FFI is not allowed there is none, quietly: other backends stand in.
@@ -15,15 +17,25 @@ const SYMBOLS = {
   EVP_chacha20_poly1305: { parameters: [], result: "pointer" },
   // ctx, cipher or null to keep it, engine, key or null, iv or null, 1 seal / 0 open / -1 as it was
   EVP_CipherInit_ex: {
+    parameters: ["pointer", "pointer", "pointer", "pointer", "pointer", "i32"],
+    result: "i32",
+  },
+  initBuffers: {
+    name: "EVP_CipherInit_ex",
     parameters: ["pointer", "pointer", "pointer", "buffer", "buffer", "i32"],
     result: "i32",
   },
   // ctx, out (null: `in` is associated data), in, bytes
-  EVP_Cipher: { parameters: ["pointer", "buffer", "buffer", "u32"], result: "i32" },
+  EVP_Cipher: { parameters: ["pointer", "pointer", "pointer", "u32"], result: "i32" },
+  cipherBuffers: {
+    name: "EVP_Cipher",
+    parameters: ["pointer", "buffer", "buffer", "u32"],
+    result: "i32",
+  },
   // ctx, out, number of bytes written to it; 1 unless the tag is wrong
-  EVP_CipherFinal_ex: { parameters: ["pointer", "buffer", "buffer"], result: "i32" },
+  EVP_CipherFinal_ex: { parameters: ["pointer", "pointer", "pointer"], result: "i32" },
   // ctx, command, bytes, data
-  EVP_CIPHER_CTX_ctrl: { parameters: ["pointer", "i32", "i32", "buffer"], result: "i32" },
+  EVP_CIPHER_CTX_ctrl: { parameters: ["pointer", "i32", "i32", "pointer"], result: "i32" },
   OpenSSL_version: { parameters: ["i32"], result: "pointer" },
 } as const;
 
