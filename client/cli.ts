@@ -15,6 +15,7 @@ import {
   type Values,
 } from "@firezone/core/cli";
 import { logFormatOption, logLevelOption } from "@firezone/core/cli";
+import { DNS_CONTROL_METHODS } from "./os/dns_control/mod.ts";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 
 /** The client's options. */
@@ -51,8 +52,8 @@ export const CLIENT_OPTIONS = {
     flags: "--dns-control <method>",
     env: "FIREZONE_DNS_CONTROL",
     description: "how DNS is configured",
-    kind: oneOf("disabled"),
-    default: "disabled" as const,
+    kind: oneOf(...DNS_CONTROL_METHODS),
+    default: "systemd-resolved" as const,
   }),
   maxPartitionTime: option({
     flags: "-m, --max-partition-time <duration>",
@@ -79,6 +80,13 @@ export const CLIENT_OPTIONS = {
     description: "AEAD backend",
     kind: oneOf("libcrypto", "node", "noble"),
     defaultText: "the fastest that works",
+  }),
+  stateDirectory: option({
+    flags: "--state-dir <path>",
+    env: "FIREZONE_STATE_DIR",
+    description: "where the device id and proxy addresses are kept",
+    kind: text,
+    default: "/var/lib/dev.firezone.client/config",
   }),
   interfaceName: option({
     flags: "--interface <name>",

@@ -13,6 +13,8 @@ import {
 } from "@firezone/core/runtime";
 import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
 import { clientCommand, type ClientConfig } from "./cli.ts";
+import { ClientDns } from "./client_dns.ts";
+import { dnsControl } from "./os/dns_control/mod.ts";
 import { loadDeviceId } from "./os/device_id.ts";
 import { readHardwareIds } from "./os/hardware_ids.ts";
 import { loadToken } from "./os/token.ts";
@@ -22,11 +24,13 @@ async function run(config: ClientConfig): Promise<number> {
   setUpLogging({ filter: config.logLevel, format: config.logFormat });
   const log = logger("client");
   const token = loadToken(config.tokenPath);
-  const id = loadDeviceId(config.firezoneId);
+  const id = loadDeviceId(config.firezoneId, `${config.stateDirectory}/firezone-id.json`);
   if (config.check) {
     log.info("The configuration is valid");
     return 0;
   }
+  let dns: ClientDns | undefined;
+  const control = dnsControl(config.dnsControl);
   const host = new TunnelHost<ClientCommand, ClientNotice>({
     portal: {
       apiUrl: config.apiUrl,
@@ -55,10 +59,30 @@ async function run(config: ClientConfig): Promise<number> {
         },
         handlers,
       ),
-    onNotice: () => {},
     statusSocket: config.statusSocket,
     log,
+    watchedFiles: control.watchedFiles,
+    onAddresses: () => dns?.handleAddresses(),
+    onNotice: (notice) => dns?.handleNotice(notice),
+    onFileChange: () => void dns?.handleSystemChange(),
+    onNetworkChange: () => void dns?.handleNetworkChange(),
+    close: async () => await dns?.close(),
   });
+  dns = new ClientDns({
+    control,
+    systemNames: [config.apiUrl.hostname],
+    recordsPath: `${config.stateDirectory}/dns-records.json`,
+    post: (command) => host.post(command),
+    setServiceAddresses: (addresses) => host.setServiceAddresses(addresses),
+    interfaceName: config.interfaceName,
+    log: logger("client", "dns"),
+  });
+  try {
+    await dns.start();
+  } catch (error) {
+    await dns.close();
+    throw error;
+  }
   return await host.run();
 }
 

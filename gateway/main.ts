@@ -13,8 +13,8 @@ import {
   TunnelHost,
 } from "@firezone/core/runtime";
 import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
-import { lookup } from "node:dns/promises";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
+import { DnsProxy, SystemResolver } from "./dns/mod.ts";
 import { serveHealth } from "./health.ts";
 import { setUpForwarding } from "./os/forwarding.ts";
 import { loadGatewayId } from "./os/gateway_id.ts";
@@ -36,6 +36,8 @@ async function run(config: GatewayConfig): Promise<number> {
       "Cannot configure the network: run as root or with CAP_NET_ADMIN, or pass --no-check",
     );
   }
+  const resolver = new SystemResolver();
+  const proxy = new DnsProxy({ log: logger("gateway", "dns") });
   const host = new TunnelHost<GatewayCommand, GatewayNotice>({
     portal: {
       apiUrl: config.apiUrl,
@@ -59,6 +61,8 @@ async function run(config: GatewayConfig): Promise<number> {
     statusSocket: config.statusSocket,
     log,
     routes: ROUTES,
+    onAddresses: (ipv4, ipv6) => proxy.listen([ipv4, ipv6]),
+    close: () => proxy.close(),
     ...config.noMasquerade ? {} : { setUp: setUpForwarding },
   });
   await using _health = serveHealth(config.healthCheckAddr, () => host.isConnected);
@@ -66,8 +70,7 @@ async function run(config: GatewayConfig): Promise<number> {
 
   async function answer(id: number, domain: string): Promise<void> {
     try {
-      const found = await lookup(domain, { all: true });
-      host.post({ id, addresses: found.map(({ address }) => address) });
+      host.post({ id, addresses: await resolver.resolve(domain) });
     } catch (error) {
       log.debug("Cannot resolve a name", { domain, error: (error as Error).message });
       host.post({ id, addresses: undefined });

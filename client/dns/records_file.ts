@@ -9,6 +9,7 @@
  */
 
 import type { ProxyRecord } from "@firezone/core/dns";
+import { dirname } from "node:path";
 import * as v from "valibot";
 
 const VERSION = 1;
@@ -71,6 +72,7 @@ export function parseRecords(text: string): LoadedRecords {
  * @throws Error when the disk does not take it */
 export function saveRecords(path: string, records: readonly ProxyRecord[]): void {
   const temporary = `${path}.new`;
+  Deno.mkdirSync(dirname(path), { recursive: true, mode: 0o770 });
   const bytes = new TextEncoder().encode(JSON.stringify({ version: VERSION, records }));
   {
     using handle = Deno.openSync(temporary, {

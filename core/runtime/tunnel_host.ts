@@ -7,19 +7,21 @@
  * @module
  */
 
-import { parseIpAddress, parsePrefix } from "../ip/mod.ts";
+import { lookup } from "node:dns/promises";
+import { type IpAddress, parseIpAddress, parsePrefix } from "../ip/mod.ts";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "../portal/mod.ts";
 import { ConfigError } from "../cli/errors.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
 import { serveStatus, type StatusServer } from "./status_server.ts";
-import { TunnelInterface } from "./tunnel_interface.ts";
+import { NetworkNotifier } from "./network_notifier.ts";
+import { TUNNEL_TABLES, TunnelInterface } from "./tunnel_interface.ts";
 import type { WorkerHandle, WorkerHandlers } from "./worker_channel.ts";
 
 /** What a host is made of. */
 export interface TunnelHostOptions<Command, Notice> {
   /** How to reach the portal. */
-  readonly portal: Omit<PortalOptions, "onEvent">;
+  readonly portal: Omit<PortalOptions, "onEvent" | "resolve">;
   /** Starts the program's worker; the entry file must be named in the program's own code. */
   readonly startWorker: (
     handlers: WorkerHandlers<DataPlaneNotice<Notice>>,
@@ -34,6 +36,16 @@ export interface TunnelHostOptions<Command, Notice> {
   readonly setUp?: (interfaceName: string) => () => void;
   /** Routes that are always there, as CIDR texts. */
   readonly routes?: readonly string[];
+  /** The tunnel has these addresses now. */
+  readonly onAddresses?: (ipv4: IpAddress, ipv6: IpAddress) => void;
+  /** The machine moved to another network or woke up; connections are being made anew. */
+  readonly onNetworkChange?: () => void;
+  /** One of {@link watchedFiles} has changed. */
+  readonly onFileChange?: () => void;
+  /** Files that say which DNS servers the system has. */
+  readonly watchedFiles?: readonly string[];
+  /** Undoes what the program did by itself; called before anything else ends. */
+  readonly close?: () => Promise<void>;
 }
 
 /** See the head of this file. */
@@ -47,6 +59,7 @@ export class TunnelHost<Command, Notice> {
   readonly #ended = Promise.withResolvers<number>();
   #worker: WorkerHandle<DataPlaneCommand<Command>> | undefined;
   #interface: TunnelInterface | undefined;
+  #notifier: NetworkNotifier | undefined;
   #portalState: "connecting" | "connected" = "connecting";
   #nextStatusId = 0;
   #isConfigured = false;
@@ -58,6 +71,7 @@ export class TunnelHost<Command, Notice> {
     this.#portal = new PortalConnection({
       ...options.portal,
       onEvent: (event) => this.#onPortal(event),
+      resolve: (host) => this.#resolveOutside(host),
     });
   }
 
@@ -84,6 +98,8 @@ export class TunnelHost<Command, Notice> {
       return await this.#ended.promise;
     } finally {
       signals();
+      await this.#options.close?.();
+      await this.#notifier?.close();
       await this.#worker?.close().catch(() => {});
       for (const undo of this.#undo.reverse()) this.#attempt(undo);
       this.#portal.close();
@@ -94,6 +110,11 @@ export class TunnelHost<Command, Notice> {
   /** Tells the program's own machine something; without effect when it is not running. */
   post(command: Command): void {
     this.#worker?.post({ tag: "program", command });
+  }
+
+  /** Gives the TUN device further addresses, at which something on this machine listens. */
+  setServiceAddresses(addresses: readonly IpAddress[]): void {
+    this.#attempt(() => this.#interface?.setServiceAddresses(addresses));
   }
 
   /** A snapshot of everything; plain data without secrets. */
@@ -108,6 +129,17 @@ export class TunnelHost<Command, Notice> {
       uptimeMs: Math.round(performance.now() - this.#startedAt),
       ...plane as Record<string, unknown>,
     };
+  }
+
+  /**
+   * Finds the portal by the system's resolver and keeps what is sent to it out of the tunnel, even
+   * where a resource contains its address.
+   */
+  async #resolveOutside(host: string): Promise<readonly IpAddress[]> {
+    const found = await lookup(host.replace(/^\[|\]$/g, ""), { all: true });
+    const ips = found.flatMap(({ address }) => parseIpAddress(address) ?? []);
+    this.#attempt(() => this.#interface?.setBypass(ips));
+    return ips;
   }
 
   #onPortal(event: PortalEvent): void {
@@ -163,24 +195,43 @@ export class TunnelHost<Command, Notice> {
       this.#undo.push(() => device.close());
       const undo = this.#options.setUp?.(interfaceName);
       if (undo) this.#undo.push(undo);
+      this.#notifier = this.#watch(interfaceName, device);
     } catch (error) {
       return this.#fail(error);
     }
     this.#portal.connect(publicKey);
   }
 
-  #configure(ipv4: string, ipv6: string): void {
+  #watch(interfaceName: string, device: TunnelInterface): NetworkNotifier {
+    const { onNetworkChange, onFileChange, watchedFiles } = this.#options;
+    return new NetworkNotifier({
+      ignoreInterface: interfaceName,
+      ignoreTables: TUNNEL_TABLES,
+      onRoutesChange: () => this.#attempt(() => device.refreshLinkRoutes()),
+      onNetworkChange: (reason) => {
+        this.#log.info("The network changed, starting over", { reason });
+        this.#worker?.post({ tag: "reset" });
+        onNetworkChange?.();
+      },
+      ...onFileChange && { onDnsChange: onFileChange },
+      ...watchedFiles && { watchedFiles },
+    });
+  }
+
+  #configure(ipv4Text: string, ipv6Text: string): void {
+    const [ipv4, ipv6] = [parseIpAddress(ipv4Text)!, parseIpAddress(ipv6Text)!];
     try {
-      this.#interface?.setAddresses(parseIpAddress(ipv4)!, parseIpAddress(ipv6)!);
+      this.#interface?.setAddresses(ipv4, ipv6);
       const fixed = this.#options.routes;
       if (fixed) this.#interface?.setRoutes(fixed.flatMap((route) => parsePrefix(route) ?? []));
     } catch (error) {
       return this.#fail(error);
     }
+    this.#options.onAddresses?.(ipv4, ipv6);
     if (this.#isConfigured) return;
     this.#isConfigured = true;
     const elapsed = Math.round(performance.now() - this.#startedAt);
-    this.#log.info("Tunnel ready", { ipv4, ipv6, elapsed_ms: elapsed });
+    this.#log.info("Tunnel ready", { ipv4: ipv4Text, ipv6: ipv6Text, elapsed_ms: elapsed });
   }
 
   #listenToSignals(): () => void {
@@ -194,6 +245,7 @@ export class TunnelHost<Command, Notice> {
       ["SIGHUP", () => {
         this.#log.info("Caught SIGHUP, starting over");
         this.#worker?.post({ tag: "reset" });
+        this.#options.onNetworkChange?.();
       }],
     ];
     for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
