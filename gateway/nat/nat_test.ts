@@ -471,3 +471,32 @@ Deno.test("no bytes make it throw", () => {
     { numRuns: 2_000 },
   );
 });
+
+Deno.test("the packets of a flow allocate nothing", () => {
+  const nat = makeNat();
+  assign(nat, [...REALS[4], ...REALS[6]]);
+  const request = makePacket(tcp(5_000, ack));
+  const reply = makePacket({ ...replyTo(sent(nat, T0, tcp(5_000, syn))), flags: ack });
+  const packet = new PacketRef();
+  const scratch = new Uint8Array(100);
+  const batch = () => {
+    for (let i = 0; i < 1_000; i++) {
+      scratch.set(request);
+      parsePacket(scratch, 0, request.length, packet);
+      nat.translateOutbound(T0, scratch, packet, nat.proxyOf(scratch, packet));
+      scratch.set(reply);
+      parsePacket(scratch, 0, reply.length, packet);
+      nat.translateInbound(T0, scratch, packet, nat.inboundFlow(T0, scratch, packet));
+    }
+  };
+  for (let i = 0; i < 200; i++) batch();
+  const growth: number[] = [];
+  for (let i = 0; i < 21; i++) {
+    const before = Deno.memoryUsage().heapUsed;
+    batch();
+    growth.push(Deno.memoryUsage().heapUsed - before);
+  }
+  growth.sort((a, b) => a - b);
+  // The measurement itself makes an object; a byte per packet would already be two thousand.
+  assert(growth[10]! < 2_000, `grew by ${growth[10]} bytes per 2000 packets`);
+});
