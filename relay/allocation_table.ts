@@ -45,6 +45,8 @@ export interface RelayAllocation {
   readonly id: number;
   /** Who it belongs to. */
   readonly client: SocketAddress;
+  /** Who made it. */
+  readonly username: string;
   /** Whose only allocation it is; undefined where a user may have several. */
   readonly soleOf: string | undefined;
   /** The same in all families. */

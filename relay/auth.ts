@@ -1,17 +1,13 @@
 /**
  * Who may use the relay: the long-term credential mechanism (RFC 8489 §9.2) with usernames that
  * carry their own expiry, so that nothing need be stored per user.
- *
- * Deviation: a later request on an allocation may bear other valid credentials than the one that
- * made it (RFC 8656 §5 would answer 441). Clients whose portal gave them new credentials would else
- * be locked out of their own port until the old allocation expires.
  * @module
  */
 
 import type { SocketAddress } from "@firezone/core/ip";
 import { longTermKey, type StunMessage } from "@firezone/core/stun";
 import { parseRelayUsername, RELAY_REALM, relayPassword } from "@firezone/core/turn";
-import type { Millis, UnixSeconds } from "@firezone/core/units";
+import type { UnixSeconds } from "@firezone/core/units";
 import type { Nonces } from "./nonces.ts";
 
 /** What {@link Authenticator.check} found. */
@@ -25,10 +21,8 @@ export type AuthResult =
   }
   | {
     readonly tag: "challenge";
-    /** 401 or 438. */
+    /** 401 or 438; signed with {@link Authenticator.keyFor}, where the request named a user. */
     readonly code: 401 | 438;
-    /** Signs the answer, where the request named a user. */
-    readonly key: Uint8Array | undefined;
   };
 
 /** Checks requests. */
@@ -50,20 +44,21 @@ export class Authenticator {
     return longTermKey(message.username!, RELAY_REALM, password);
   }
 
-  /** Checks in the order of RFC 8489 §9.2.4. @param wall decides about expiry, to the second */
-  check(now: Millis, wall: UnixSeconds, client: SocketAddress, message: StunMessage): AuthResult {
-    const key = this.keyFor(message);
+  /**
+   * Checks in the order of RFC 8489 §9.2.4, so that a stranger's request costs one MAC at most before
+   * its sender has shown that answers reach it.
+   *
+   * @param wall decides about expiry, to the second
+   */
+  check(wall: UnixSeconds, client: SocketAddress, message: StunMessage): AuthResult {
     const { username, nonce } = message;
     if (!message.hasIntegrity || username === undefined || nonce === undefined) {
-      return { tag: "challenge", code: 401, key };
+      return { tag: "challenge", code: 401 };
     }
-    if (!this.#nonces.isValid(now, client, nonce)) {
-      return { tag: "challenge", code: 438, key };
-    }
+    if (!this.#nonces.isValid(wall, client, nonce)) return { tag: "challenge", code: 438 };
     const expiresAt = parseRelayUsername(username)?.expiresAt ?? 0;
-    if (key === undefined || expiresAt < wall || !message.verifyIntegrity(key)) {
-      return { tag: "challenge", code: 401, key };
-    }
+    const key = expiresAt < wall ? undefined : this.keyFor(message);
+    if (key === undefined || !message.verifyIntegrity(key)) return { tag: "challenge", code: 401 };
     return { tag: "ok", username, key };
   }
 }

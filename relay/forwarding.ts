@@ -10,12 +10,13 @@ import { type ChannelNumber, FIRST_CHANNEL } from "@firezone/core/turn";
 export class Forwarding {
   /**
    * "peer": from the port of the allocation, as it is. "client": from the listen port, behind a
-   * ChannelData header.
+   * ChannelData header. "sibling": as "peer", but `destination` is a port of another worker of this
+   * relay, whose `handlePeerInput` takes it.
    */
-  direction: "peer" | "client" = "peer";
+  direction: "peer" | "client" | "sibling" = "peer";
   /** Who gets it. */
   destination: SocketAddress = new SocketAddress(ip("0.0.0.0"), 0);
-  /** To a peer: the port to send from, in the family of `destination`. */
+  /** To a peer or sibling: the port to send from, in the family of `destination`. */
   allocationPort = 0;
   /** To a client: the channel number in the header. */
   channel: ChannelNumber = FIRST_CHANNEL;

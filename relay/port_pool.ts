@@ -17,6 +17,22 @@ export interface PortRange {
 /** The range that RFC 8656 §7.2 suggests. */
 export const DEFAULT_PORTS: PortRange = { lowest: 49152, highest: 65535 };
 
+/** Whether a port lies in a range. */
+export function isInRange(range: PortRange, port: number): boolean {
+  return port >= range.lowest && port <= range.highest;
+}
+
+/** A range cut into so many that do not overlap, as equal as can be; fewer if it has too few ports. */
+export function slicePorts(range: PortRange, count: number): readonly PortRange[] {
+  const size = range.highest - range.lowest + 1;
+  const slices = Math.max(1, Math.min(count, size));
+  const start = (i: number) => range.lowest + Math.floor(i * size / slices);
+  return Array.from(
+    { length: slices },
+    (_, i) => ({ lowest: start(i), highest: start(i + 1) - 1 }),
+  );
+}
+
 /** Free ports of a range. Taking and giving back costs the same however many are taken. */
 export class PortPool {
   readonly #random: RandomBytes;

@@ -10,28 +10,34 @@
  * each "create-allocation"; only then the client is answered, so that nobody sends to a port that is
  * not open yet.
  *
+ * Several servers, a worker each, may make one relay: they share the nonce key and have a part of the
+ * ports each. Then their owner carries "sibling" packets to the one that has the port, and tells a
+ * server by `handleSuperseded` that a user has a newer allocation with another.
+ *
  * Deviations from RFC 8656:
  * - no Send and Data indications and no permissions; CREATE_PERMISSION succeeds without effect,
  *   only a bound channel admits traffic;
  * - no RESERVATION-TOKEN and DONT-FRAGMENT (420), no reserving of a next port (508), no TCP;
  * - a dual allocation of which only one family is served is granted without ADDRESS-ERROR-CODE;
- * - no 441, see `auth.ts`; one allocation per username, the newest wins,
- *   unless the username is known to be shared.
+ * - an allocation may be deleted with other valid credentials than it was made with (no 441): a client
+ *   whose portal gave it new ones would else be locked out of its own port until it expires;
+ * - one allocation per username, the newest wins (no 486), unless the username is known to be shared.
  *
  * Owns: what clients are told and granted. Does not own: sockets, clocks.
  * @module
  */
 
+import { readU16 } from "@firezone/core/bytes";
 import { type Family, type IpAddress, type Prefix, SocketAddress } from "@firezone/core/ip";
 import type { RandomBytes } from "@firezone/core/random";
 import {
+  classOf,
   looksLikeStun,
+  messageType,
   METHOD,
   parseStunMessage,
   type StunMessage,
-  StunWriter,
 } from "@firezone/core/stun";
-import { Distribution } from "@firezone/core/telemetry";
 import type { Transmit } from "@firezone/core/transmit";
 import {
   ChannelDataRef,
@@ -45,13 +51,15 @@ import {
   toChannelNumber,
 } from "@firezone/core/turn";
 import { after, type Millis, type Port, type UnixSeconds } from "@firezone/core/units";
-import { AllocationTable, type RelayAllocation } from "./allocation_table.ts";
+import { AllocationTable, type Channel, type RelayAllocation } from "./allocation_table.ts";
 import { Authenticator } from "./auth.ts";
+import { RelayCounters } from "./counters.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { Nonces } from "./nonces.ts";
 import { PeerPolicy } from "./peer_policy.ts";
-import { DEFAULT_PORTS, PortPool, type PortRange } from "./port_pool.ts";
-import { ResponseCounts } from "./response_counts.ts";
+import { DEFAULT_PORTS, isInRange, PortPool, type PortRange } from "./port_pool.ts";
+import { Responder } from "./responder.ts";
+import { DEFAULT_BUDGET, ResponseBudget, type ResponseBudgetOptions } from "./response_budget.ts";
 
 /** Lifetime of an allocation that did not ask for one; also the least that is granted. */
 export const DEFAULT_LIFETIME_SECONDS = 600;
@@ -61,12 +69,7 @@ export const MAX_LIFETIME_SECONDS = 3600;
 export const MAX_BIND_ATTEMPTS = 4;
 
 const PROTOCOL_UDP = 17;
-
-/** Upper ends of the buckets in which packets are counted by size. */
-export const PACKET_SIZE_BOUNDS: readonly number[] = Array.from(
-  { length: 15 },
-  (_, i) => (i + 1) * 100,
-);
+const BINDING_REQUEST = messageType("request", METHOD.binding);
 
 /** What a {@link RelayServer} is made from. */
 export interface RelayServerOptions {
@@ -81,10 +84,18 @@ export interface RelayServerOptions {
   readonly random: RandomBytes;
   /** Ports that allocations get; the range of RFC 8656 unless given. */
   readonly ports?: PortRange | undefined;
-  /** Other addresses of this machine, refused as peers. */
+  /** Where siblings have ports as well: the range of all together. */
+  readonly relayPorts?: PortRange | undefined;
+  /** 32 bytes that siblings share, so that each knows the nonces of all; drawn unless given. */
+  readonly nonceKey?: Uint8Array | undefined;
+  /** Addresses of this machine, refused as peers. */
   readonly ownAddresses?: readonly IpAddress[] | undefined;
-  /** Peers that are accepted although policy refuses them. */
+  /** Peers that are accepted although the built-in policy refuses them. */
   readonly allowedPeers?: readonly Prefix[] | undefined;
+  /** Peers that are refused although the built-in policy accepts them. */
+  readonly deniedPeers?: readonly Prefix[] | undefined;
+  /** How many answers strangers get. */
+  readonly budget?: ResponseBudgetOptions | undefined;
   /** SOFTWARE attribute of all answers. */
   readonly software?: string | undefined;
   /** Users who may have several allocations at a time; of all others the newest replaces the last. */
@@ -103,34 +114,15 @@ export type RelayCommand = {
   readonly port: Port;
   /** IPv4 before IPv6. */
   readonly families: readonly Family[];
+  /** The user whose only allocation it is; undefined where a user may have several. */
+  readonly soleOf: string | undefined;
 };
-
-/** Datagrams by what became of them. */
-export interface RelayCounters {
-  /** Application data to peers, in packets. */
-  packetsToPeers: number;
-  /** Application data to peers, in bytes. */
-  bytesToPeers: number;
-  /** Application data to clients, in packets. */
-  packetsToClients: number;
-  /** Application data to clients, in bytes. */
-  bytesToClients: number;
-  /** Answers sent. */
-  readonly responses: ResponseCounts;
-  /** Application data by bytes per packet. */
-  readonly packetSizes: Distribution;
-  /** Neither STUN nor ChannelData, or broken beyond an answer. */
-  malformed: number;
-  /** ChannelData on a channel that is not bound. */
-  unknownChannel: number;
-  /** From a peer that no channel is bound to. */
-  unknownPeer: number;
-}
 
 /** An ALLOCATE that waits for its sockets. */
 interface Pending {
   readonly request: StunMessage;
   readonly client: SocketAddress;
+  readonly username: string;
   readonly soleOf: string | undefined;
   readonly key: Uint8Array;
   readonly families: readonly Family[];
@@ -153,31 +145,22 @@ export interface RelayInside {
 /** A TURN server without sockets. */
 export class RelayServer {
   /** What went by so far. */
-  readonly counters: RelayCounters = {
-    packetsToPeers: 0,
-    bytesToPeers: 0,
-    packetsToClients: 0,
-    bytesToClients: 0,
-    responses: new ResponseCounts(),
-    packetSizes: new Distribution(PACKET_SIZE_BOUNDS),
-    malformed: 0,
-    unknownChannel: 0,
-    unknownPeer: 0,
-  };
+  readonly counters: RelayCounters = new RelayCounters();
 
   readonly #public: ReadonlyMap<Family, IpAddress>;
-  readonly #software: string;
   readonly #lastChannel: ChannelNumber;
   readonly #sharedUsernames: ReadonlySet<string>;
   readonly #auth: Authenticator;
   readonly #nonces: Nonces;
+  readonly #range: PortRange;
   readonly #ports: PortPool;
   readonly #policy: PeerPolicy;
+  readonly #budget: ResponseBudget;
+  readonly #responder: Responder;
   readonly #table = new AllocationTable();
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   readonly #commands: RelayCommand[] = [];
-  readonly #transmits: Transmit[] = [];
   readonly #channelData = new ChannelDataRef();
 
   /** A relay without allocations. */
@@ -187,19 +170,21 @@ export class RelayServer {
     if (v4) served.push([4, v4]);
     if (v6) served.push([6, v6]);
     this.#public = new Map(served);
-    this.#software = options.software ?? "firezone-relay";
     this.#lastChannel = options.legacyChannels ? LAST_LEGACY_CHANNEL : LAST_CHANNEL;
     this.#sharedUsernames = new Set(options.sharedUsernames);
-    this.#nonces = new Nonces(options.random);
+    this.#nonces = new Nonces(options.nonceKey ?? options.random(32));
     this.#auth = new Authenticator(options.stampSecret, this.#nonces);
-    const ports = options.ports ?? DEFAULT_PORTS;
-    this.#ports = new PortPool(ports, options.random);
+    this.#range = options.ports ?? DEFAULT_PORTS;
+    this.#ports = new PortPool(this.#range, options.random);
     this.#policy = new PeerPolicy({
       publicAddresses: served.map(([, ip]) => ip),
-      ports,
+      ports: options.relayPorts ?? this.#range,
       ownAddresses: options.ownAddresses,
       allow: options.allowedPeers,
+      deny: options.deniedPeers,
     });
+    this.#budget = new ResponseBudget(options.budget ?? DEFAULT_BUDGET, options.random);
+    this.#responder = new Responder(options.software ?? "firezone-relay", this.counters);
   }
 
   /** Number of allocations, those whose sockets are being opened included. */
@@ -234,35 +219,29 @@ export class RelayServer {
     out: Forwarding,
   ): boolean {
     if (looksLikeChannelData(buf, start, end, this.#lastChannel)) {
-      return this.#handleChannelData(client, buf, start, end, out);
+      return this.#handleChannelData(now, client, buf, start, end, out);
     }
     // A reply to port 0 cannot be sent.
-    const request = client.port !== 0 && looksLikeStun(buf, start, end)
-      ? parseStunMessage(buf, start, end)
-      : undefined;
-    if (request === undefined || request.verifyFingerprint() === false) {
-      this.counters.malformed++;
-    } else if (request.class === "request") {
-      this.handleTimeout(now);
-      this.#handleRequest(now, wall, client, request);
-    }
+    if (client.port === 0 || !looksLikeStun(buf, start, end)) this.counters.malformed++;
+    else this.#handleStun(now, wall, client, buf, start, end);
     return false;
   }
 
   /**
-   * Takes a datagram that came to an allocation, `[start, end)` of the caller's buffer.
+   * Takes a datagram that came to an allocation, `[start, end)` of the caller's buffer, or from a
+   * sibling's allocation: then `peer` is that one's public address.
    *
    * @returns whether `out` says where to forward it
    */
   handlePeerInput(
-    _now: Millis,
+    now: Millis,
     peer: SocketAddress,
     allocationPort: number,
     start: number,
     end: number,
     out: Forwarding,
   ): boolean {
-    return this.#forwardToClient(peer.key, allocationPort, start, end, out);
+    return this.#forwardToClient(now, peer.key, allocationPort, start, end, out);
   }
 
   /** The sockets of "create-allocation" `id` are open. */
@@ -270,16 +249,17 @@ export class RelayServer {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
     this.#pending.delete(id);
-    const { request, client, soleOf, key, families, lifetimeSeconds, port } = pending;
-    const writer = this.#success(request);
+    const { request, client, username, soleOf, key, families, lifetimeSeconds, port } = pending;
+    const writer = this.#responder.success(request);
     for (const family of families) {
       writer.relayedAddress(new SocketAddress(this.#public.get(family)!, port));
     }
     writer.mappedAddress(client).lifetime(lifetimeSeconds);
-    const response = this.#send(client, writer, 0, key);
+    const response = this.#responder.send(client, request, writer, 0, key);
     this.#table.add({
       id,
       client,
+      username,
       soleOf,
       port,
       families,
@@ -299,9 +279,14 @@ export class RelayServer {
     const port = mayRetry ? this.#takePort(pending.isEven) : undefined;
     this.#ports.giveBack(pending.port);
     if (port !== undefined) this.#create({ ...pending, port, attempt: pending.attempt + 1 });
-    else {
-      this.#reject(pending.client, pending.request, 508, pending.key);
-    }
+    else this.#reject(pending.client, pending.request, 508, pending.key);
+  }
+
+  /** The user whose only allocation `id` is has made a newer one with a sibling. */
+  handleSuperseded(_now: Millis, id: number, username: string): void {
+    const existing = this.#table.soleOf(username);
+    // The order may have crossed the end of that allocation, or a still newer one.
+    if (existing?.id === id) this.#free(existing);
   }
 
   /** Ends what has expired. */
@@ -313,7 +298,7 @@ export class RelayServer {
 
   /** The earliest deadline; the distant past while something is queued. */
   pollTimeout(): Millis {
-    if (this.#commands.length > 0 || this.#transmits.length > 0) return 0 as Millis;
+    if (this.#commands.length > 0 || this.#responder.isPending) return 0 as Millis;
     return this.#table.nextDeadline;
   }
 
@@ -324,12 +309,13 @@ export class RelayServer {
 
   /** The next answer, to be sent from the listen port. */
   pollTransmit(): Transmit | undefined {
-    return this.#transmits.shift();
+    return this.#responder.poll();
   }
 
   // The data path
 
   #handleChannelData(
+    now: Millis,
     client: SocketAddress,
     buf: Uint8Array,
     start: number,
@@ -342,26 +328,31 @@ export class RelayServer {
       return false;
     }
     const channel = this.#table.byClient(client)?.channels.get(data.channel);
-    if (channel === undefined || !channel.isBound) {
+    if (channel === undefined || !admitsTraffic(channel, now)) {
       this.counters.unknownChannel++;
       return false;
     }
-    if (channel.knownAs !== undefined) {
-      // Both clients are ours: the detour over the network would need a router that sends it back.
-      return this.#forwardToClient(channel.knownAs, channel.peer.port, data.start, data.end, out);
+    const { peer, knownAs } = channel;
+    // Where both clients are ours, the detour over the network would need a router that sends it back.
+    if (knownAs !== undefined && isInRange(this.#range, peer.port)) {
+      return this.#forwardToClient(now, knownAs, peer.port, data.start, data.end, out);
     }
-    out.direction = "peer";
-    out.destination = channel.peer;
+    out.direction = knownAs === undefined ? "peer" : "sibling";
+    out.destination = peer;
     out.allocationPort = channel.allocation.port;
     out.start = data.start;
     out.end = data.end;
+    // What goes to a sibling is counted there, as what goes to another client of our own is.
+    if (knownAs !== undefined) return true;
+    const length = data.end - data.start;
     this.counters.packetsToPeers++;
-    this.counters.bytesToPeers += data.end - data.start;
-    this.counters.packetSizes.record(data.end - data.start);
+    this.counters.bytesToPeers += length;
+    this.counters.sizes.record(length);
     return true;
   }
 
   #forwardToClient(
+    now: Millis,
     peerKey: string,
     allocationPort: number,
     start: number,
@@ -369,7 +360,7 @@ export class RelayServer {
     out: Forwarding,
   ): boolean {
     const channel = this.#table.byPort(allocationPort)?.channelsByPeer.get(peerKey);
-    if (channel === undefined || !channel.isBound) {
+    if (channel === undefined || !admitsTraffic(channel, now)) {
       this.counters.unknownPeer++;
       return false;
     }
@@ -380,11 +371,35 @@ export class RelayServer {
     out.end = end;
     this.counters.packetsToClients++;
     this.counters.bytesToClients += end - start;
-    this.counters.packetSizes.record(end - start);
+    this.counters.sizes.record(end - start);
     return true;
   }
 
   // Requests, in the order in which the RFCs treat them
+
+  #handleStun(
+    now: Millis,
+    wall: UnixSeconds,
+    client: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const type = readU16(buf, start);
+    if (classOf(type) !== "request") {
+      this.counters.unasked++;
+      return;
+    }
+    // In a flood the cheapest way out: nothing has been copied yet.
+    if (type === BINDING_REQUEST && !this.#hasBudget(now, client)) return;
+    const request = parseStunMessage(buf, start, end);
+    if (request === undefined || request.verifyFingerprint() === false) {
+      this.counters.malformed++;
+      return;
+    }
+    this.handleTimeout(now);
+    this.#handleRequest(now, wall, client, request);
+  }
 
   #handleRequest(
     now: Millis,
@@ -392,53 +407,76 @@ export class RelayServer {
     client: SocketAddress,
     request: StunMessage,
   ): void {
-    if (request.malformedAttribute !== undefined) return this.#badRequest(client, request);
-    switch (request.method) {
-      case METHOD.binding:
-        return this.#handleBinding(client, request);
-      case METHOD.allocate:
-        if (request.requestedTransport === undefined) return this.#badRequest(client, request);
-        break;
-      case METHOD.channelBind:
-        if (
-          toChannelNumber(request.channelNumber ?? 0, this.#lastChannel) === undefined ||
-          request.peerAddress === undefined
-        ) return this.#badRequest(client, request);
-        break;
-      case METHOD.refresh:
-      case METHOD.createPermission:
-        break;
-      default:
-        return this.#badRequest(client, request);
+    const { method } = request;
+    if (method === METHOD.binding && request.malformedAttribute === undefined) {
+      return this.#handleBinding(now, client, request);
     }
-    const auth = this.#auth.check(now, wall, client, request);
+    if (!this.#isWellFormed(request)) {
+      if (this.#takeBudget(now, client)) this.#badRequest(client, request);
+      return;
+    }
+    const auth = this.#auth.check(wall, client, request);
     if (auth.tag === "challenge") {
-      const writer = this.#error(request, auth.code);
-      writer.realm(RELAY_REALM).nonce(this.#nonces.issue(now, client));
-      this.#send(client, writer, auth.code, auth.key);
+      if (!this.#takeBudget(now, client)) return;
+      const writer = this.#responder.error(request, auth.code);
+      writer.realm(RELAY_REALM).nonce(this.#nonces.issue(wall, client));
+      const key = this.#auth.keyFor(request);
+      this.#responder.send(client, request, writer, auth.code, key);
       return;
     }
     const { username, key } = auth;
     if (request.unknownComprehensionRequired.length > 0) {
-      return this.#rejectUnknownAttributes(client, request, key);
+      return this.#responder.rejectAttributes(client, request, key);
     }
-    switch (request.method) {
+    switch (method) {
       case METHOD.allocate:
         return this.#handleAllocate(client, request, username, key);
       case METHOD.refresh:
-        return this.#handleRefresh(now, client, request, key);
+        return this.#handleRefresh(now, client, request, username, key);
       case METHOD.channelBind:
-        return this.#handleChannelBind(now, client, request, key);
+        return this.#handleChannelBind(now, client, request, username, key);
       default:
-        this.#send(client, this.#success(request), 0, key);
+        this.#responder.send(client, request, this.#responder.success(request), 0, key);
     }
   }
 
-  #handleBinding(client: SocketAddress, request: StunMessage): void {
-    if (request.unknownComprehensionRequired.length > 0) {
-      return this.#rejectUnknownAttributes(client, request, undefined);
+  /** Whether a request has what its method cannot do without; else it gets 400, whoever sent it. */
+  #isWellFormed(request: StunMessage): boolean {
+    if (request.malformedAttribute !== undefined) return false;
+    switch (request.method) {
+      case METHOD.allocate:
+        return request.requestedTransport !== undefined;
+      case METHOD.channelBind:
+        return request.peerAddress !== undefined &&
+          toChannelNumber(request.channelNumber ?? 0, this.#lastChannel) !== undefined;
+      case METHOD.refresh:
+      case METHOD.createPermission:
+        return true;
+      default:
+        return false;
     }
-    this.#send(client, this.#success(request).mappedAddress(client), 0, undefined);
+  }
+
+  #handleBinding(now: Millis, client: SocketAddress, request: StunMessage): void {
+    if (!this.#takeBudget(now, client)) return;
+    if (request.unknownComprehensionRequired.length > 0) {
+      return this.#responder.rejectAttributes(client, request);
+    }
+    const writer = this.#responder.success(request).mappedAddress(client);
+    this.#responder.send(client, request, writer, 0, undefined);
+  }
+
+  /** Whether there is an answer for a stranger. Who has an allocation has shown to be there. */
+  #hasBudget(now: Millis, client: SocketAddress): boolean {
+    if (this.#table.byClient(client) || this.#budget.has(now, client.ip)) return true;
+    this.counters.overBudget++;
+    return false;
+  }
+
+  #takeBudget(now: Millis, client: SocketAddress): boolean {
+    if (this.#table.byClient(client) || this.#budget.take(now, client.ip)) return true;
+    this.counters.overBudget++;
+    return false;
   }
 
   /** RFC 8656 §7.2. */
@@ -453,13 +491,7 @@ export class RelayServer {
     }
     const existing = this.#table.byClient(client);
     if (existing?.transactionId === request.transactionId) {
-      this.counters.responses.count(request.method, 0);
-      this.#transmits.push({
-        source: undefined,
-        destination: client,
-        payload: existing.response.slice(),
-      });
-      return;
+      return this.#responder.repeat(client, request, existing.response.slice());
     }
     if (existing) return this.#reject(client, request, 437, key);
     if (request.requestedTransport !== PROTOCOL_UDP) {
@@ -482,7 +514,7 @@ export class RelayServer {
     if (port === undefined) return this.#reject(client, request, 508, key);
     const lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
     const granted = { families, lifetimeSeconds, isEven, port, attempt: 1 };
-    this.#create({ request, client, soleOf, key, ...granted });
+    this.#create({ request, client, username, soleOf, key, ...granted });
   }
 
   /** RFC 8656 §8.2. */
@@ -490,17 +522,24 @@ export class RelayServer {
     now: Millis,
     client: SocketAddress,
     request: StunMessage,
+    username: string,
     key: Uint8Array,
   ): void {
     const allocation = this.#table.byClient(client);
     if (!allocation) return this.#reject(client, request, 437, key);
+    const { requestedAddressFamily: family } = request;
+    if (family !== undefined && !allocation.families.includes(family)) {
+      return this.#reject(client, request, 443, key);
+    }
     let lifetimeSeconds = 0;
     if (request.lifetimeSeconds === 0) this.#free(allocation);
+    else if (allocation.username !== username) return this.#reject(client, request, 441, key);
     else {
       lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
       this.#table.extend(allocation, after(now, lifetimeSeconds * 1000));
     }
-    this.#send(client, this.#success(request).lifetime(lifetimeSeconds), 0, key);
+    const writer = this.#responder.success(request).lifetime(lifetimeSeconds);
+    this.#responder.send(client, request, writer, 0, key);
   }
 
   /** RFC 8656 §12.2. */
@@ -508,10 +547,12 @@ export class RelayServer {
     now: Millis,
     client: SocketAddress,
     request: StunMessage,
+    username: string,
     key: Uint8Array,
   ): void {
     const allocation = this.#table.byClient(client);
     if (!allocation) return this.#reject(client, request, 437, key);
+    if (allocation.username !== username) return this.#reject(client, request, 441, key);
     const number = request.channelNumber as ChannelNumber; // judged before
     const peer = request.peerAddress!;
     if (peer.port === 0) return this.#badRequest(client, request, key);
@@ -526,7 +567,7 @@ export class RelayServer {
     if (!this.#table.bind(now, allocation, number, peer, knownAs)) {
       return this.#badRequest(client, request, key);
     }
-    this.#send(client, this.#success(request), 0, key);
+    this.#responder.send(client, request, this.#responder.success(request), 0, key);
   }
 
   // Allocations
@@ -534,8 +575,8 @@ export class RelayServer {
   #create(pending: Pending): void {
     const id = this.#nextId++;
     this.#pending.set(id, pending);
-    const { port, families } = pending;
-    this.#commands.push({ tag: "create-allocation", id, port, families });
+    const { port, families, soleOf } = pending;
+    this.#commands.push({ tag: "create-allocation", id, port, families, soleOf });
   }
 
   #takePort(isEven: boolean): Port | undefined {
@@ -549,7 +590,7 @@ export class RelayServer {
     for (const [id, pending] of this.#pending) {
       if (pending.soleOf !== username) continue;
       this.#pending.delete(id);
-      this.#close(id, pending.port, pending.families);
+      this.#close(id, pending);
     }
   }
 
@@ -559,61 +600,28 @@ export class RelayServer {
   }
 
   #release(allocation: RelayAllocation): void {
-    this.#close(allocation.id, allocation.port, allocation.families);
+    this.#close(allocation.id, allocation);
   }
 
-  #close(id: number, port: Port, families: readonly Family[]): void {
+  #close(id: number, { port, families, soleOf }: Pending | RelayAllocation): void {
     this.#ports.giveBack(port);
-    this.#commands.push({ tag: "free-allocation", id, port, families });
+    this.#commands.push({ tag: "free-allocation", id, port, families, soleOf });
   }
 
   // Answers
 
-  #success(request: StunMessage): StunWriter {
-    return new StunWriter("success", request.method, request.transactionId).software(
-      this.#software,
-    );
-  }
-
-  #error(request: StunMessage, code: number): StunWriter {
-    return new StunWriter("error", request.method, request.transactionId).software(this.#software)
-      .errorCode(code);
-  }
-
   #badRequest(client: SocketAddress, request: StunMessage, key?: Uint8Array): void {
-    this.#reject(client, request, 400, key);
+    this.#responder.reject(client, request, 400, key);
   }
 
-  #rejectUnknownAttributes(
-    client: SocketAddress,
-    request: StunMessage,
-    key: Uint8Array | undefined,
-  ): void {
-    const writer = this.#error(request, 420);
-    writer.unknownAttributes(request.unknownComprehensionRequired);
-    this.#send(client, writer, 420, key);
+  #reject(client: SocketAddress, request: StunMessage, code: number, key: Uint8Array): void {
+    this.#responder.reject(client, request, code, key);
   }
+}
 
-  #reject(
-    client: SocketAddress,
-    request: StunMessage,
-    code: number,
-    key: Uint8Array | undefined,
-  ): void {
-    this.#send(client, this.#error(request, code), code, key);
-  }
-
-  #send(
-    destination: SocketAddress,
-    writer: StunWriter,
-    code: number,
-    key: Uint8Array | undefined,
-  ): Uint8Array {
-    const payload = writer.finish(key === undefined ? {} : { integrityKey: key });
-    this.counters.responses.count(writer.method, code);
-    this.#transmits.push({ source: undefined, destination, payload });
-    return payload;
-  }
+/** Whether a channel is bound; its allocation may end before it. */
+function admitsTraffic(channel: Channel, now: Millis): boolean {
+  return now < channel.expiresAt && now < channel.allocation.expiresAt;
 }
 
 /** RFC 8656 §7.2: at least the default, at most our maximum. */

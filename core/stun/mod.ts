@@ -5,7 +5,15 @@
  */
 export { longTermKey, shortTermKey } from "./credentials.ts";
 export { errorReason, type StunError } from "./error_code.ts";
-export { HEADER_LENGTH, looksLikeStun, MAGIC_COOKIE, METHOD, type StunClass } from "./header.ts";
+export {
+  classOf,
+  HEADER_LENGTH,
+  looksLikeStun,
+  MAGIC_COOKIE,
+  messageType,
+  METHOD,
+  type StunClass,
+} from "./header.ts";
 export { parseStunMessage, StunMessage } from "./message.ts";
 export { newTransactionId } from "./transaction_id.ts";
 export { type StunFinish, StunWriter } from "./writer.ts";
