@@ -101,6 +101,10 @@ export class TunnelHost<Command, Notice> {
       await this.#options.close?.();
       await this.#notifier?.close();
       await this.#worker?.close().catch(() => {});
+      this.#worker = undefined;
+      // Whoever asked last gets what is known: the status server waits for every answer.
+      for (const answer of this.#statusWaiters.values()) answer({});
+      this.#statusWaiters.clear();
       for (const undo of this.#undo.reverse()) this.#attempt(undo);
       this.#portal.close();
       await status?.close();
@@ -119,16 +123,22 @@ export class TunnelHost<Command, Notice> {
 
   /** A snapshot of everything; plain data without secrets. */
   async status(): Promise<unknown> {
-    const id = this.#nextStatusId++;
-    const { promise, resolve } = Promise.withResolvers<unknown>();
-    this.#statusWaiters.set(id, resolve);
-    this.#worker?.post({ tag: "status", id });
-    const plane = await promise;
+    const plane = await this.#planeStatus();
     return {
       portal: this.#portalState,
       uptimeMs: Math.round(performance.now() - this.#startedAt),
       ...plane as Record<string, unknown>,
     };
+  }
+
+  /** The worker's part; empty while there is no worker. */
+  #planeStatus(): Promise<unknown> {
+    if (!this.#worker) return Promise.resolve({});
+    const id = this.#nextStatusId++;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    this.#statusWaiters.set(id, resolve);
+    this.#worker.post({ tag: "status", id });
+    return promise;
   }
 
   /**

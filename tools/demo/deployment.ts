@@ -49,6 +49,12 @@ export interface ProgramStatus {
   readonly resources?: readonly unknown[];
 }
 
+/** Whether a relay is on the way, on either side; `undefined` while there is no path. */
+export function pathKind({ path }: ConnectionStatus): "direct" | "relayed" | undefined {
+  if (path === undefined) return undefined;
+  return path.kind === "relayed" || path.remoteRelayed ? "relayed" : "direct";
+}
+
 /** How programs are started. */
 export interface DeploymentOptions {
   /** Of the namespaces' names. */
@@ -69,6 +75,8 @@ export interface StartChanges {
 export const API_URL = `ws://${ADDRESS.portal[0]}:8080/`;
 
 const READY_MS = 15_000;
+const PATH_MS = 5_000;
+const STATUS_MS = 2_000;
 const POLL_MS = 20;
 const TEMP_FOLDER = "/tmp";
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -206,9 +214,8 @@ export class Deployment implements AsyncDisposable {
     timeoutMs = READY_MS,
   ): Promise<void> {
     const start = performance.now();
-    let status: ProgramStatus | undefined;
     for (;;) {
-      status = await this.status(name);
+      const status = await this.status(name);
       if (status !== undefined && isWanted(status)) return;
       const ended = this.process(name).status;
       if (ended !== undefined) {
@@ -216,7 +223,7 @@ export class Deployment implements AsyncDisposable {
       }
       if (performance.now() - start > timeoutMs) {
         throw new Error(
-          `${PROGRAMS[name].name} was not ready within ${timeoutMs} ms; its status: ` +
+          `${PROGRAMS[name].name} is not as wanted after ${timeoutMs} ms; its status: ` +
             (status === undefined ? "none" : JSON.stringify(status)),
         );
       }
@@ -244,11 +251,27 @@ export class Deployment implements AsyncDisposable {
     const path = this.#statusSocket(name);
     using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
     try {
-      const response = await fetch("http://localhost/status", { client });
-      return await response.json();
+      const signal = AbortSignal.timeout(STATUS_MS);
+      const response = await fetch("http://localhost/status", { client, signal });
+      return { connections: [], ...await response.json() };
     } catch {
       return undefined;
     }
+  }
+
+  /**
+   * Waits until the client's packets take a path of that kind.
+   *
+   * What answers first carries the first packets, so a path through the relay may come before the
+   * direct one.
+   */
+  async untilPath(kind: "direct" | "relayed"): Promise<ConnectionStatus> {
+    let found: ConnectionStatus | undefined;
+    await this.untilStatus("client", ({ connections }) => {
+      found = connections.find((connection) => pathKind(connection) === kind);
+      return found !== undefined;
+    }, PATH_MS);
+    return found!;
   }
 
   /** Makes the client start over, as it does when the network changes. */
