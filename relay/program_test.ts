@@ -6,7 +6,7 @@ import { relayCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { Endpoint, TurnClient } from "./testing/mod.ts";
+import { Endpoint, FakePortal, RelayProcess, TurnClient } from "./testing/mod.ts";
 
 const SECRET = "ab".repeat(32);
 const CREDENTIALS = relayCredentials(2_145_916_800 as UnixSeconds, SECRET, "salt");
@@ -16,7 +16,7 @@ Deno.test({
   name: "A standalone relay prints a credential that works, over both families",
   ...onLinux,
   async fn() {
-    await using relay = await Relay.start([]);
+    await using relay = await RelayProcess.start([]);
     const lines = (await relay.stdout.line()).concat("\n", await relay.stdout.line()).split("\n");
     for (const [i, host] of ["127.0.0.1", "[::1]"].entries()) {
       const [uri, username, password] = lines[i]!.split(" ");
@@ -54,7 +54,7 @@ Deno.test({
   name: "A burst through the relay arrives whole and in order, both ways",
   ...onLinux,
   async fn() {
-    await using relay = await Relay.start(["--stamp-secret", SECRET]);
+    await using relay = await RelayProcess.start(["--stamp-secret", SECRET]);
     const server = socketAddress(`127.0.0.1:${relay.port}`);
     await using client = await TurnClient.start(server, CREDENTIALS);
     const relayed = await client.until("an allocation", () => client.allocation.relayedAddress(4));
@@ -87,7 +87,7 @@ Deno.test({
   ...onLinux,
   async fn() {
     // Left to itself the kernel answers 127.0.0.1 from 127.0.0.1.
-    await using relay = await Relay.start([
+    await using relay = await RelayProcess.start([
       "--stamp-secret",
       SECRET,
       "--public-ip4-addr",
@@ -106,7 +106,7 @@ Deno.test({
     await using taken = await Endpoint.open("127.0.0.1");
     const { port } = taken.address;
     const range = ["--lowest-port", String(port), "--highest-port", String(port)];
-    await using relay = await Relay.start(["--stamp-secret", SECRET, ...range]);
+    await using relay = await RelayProcess.start(["--stamp-secret", SECRET, ...range]);
     const server = socketAddress(`127.0.0.1:${relay.port}`);
     await using client = await TurnClient.start(server, CREDENTIALS);
     await client.until("the refusal", () => client.events.includes("refused"));
@@ -120,7 +120,7 @@ Deno.test({
   name: "SIGTERM with nobody there ends a relay at once",
   ...onLinux,
   async fn() {
-    await using relay = await Relay.start(["--stamp-secret", SECRET]);
+    await using relay = await RelayProcess.start(["--stamp-secret", SECRET]);
     relay.kill("SIGTERM");
     assertEquals((await relay.status).code, 0);
   },
@@ -130,7 +130,12 @@ Deno.test({
   name: "A relay that drains serves until its last allocation has ended",
   ...onLinux,
   async fn() {
-    await using relay = await Relay.start(["--stamp-secret", SECRET, "--drain-timeout", "1s"]);
+    await using relay = await RelayProcess.start([
+      "--stamp-secret",
+      SECRET,
+      "--drain-timeout",
+      "1s",
+    ]);
     const server = socketAddress(`127.0.0.1:${relay.port}`);
     await using client = await TurnClient.start(server, CREDENTIALS);
     await client.until("an allocation", () => client.allocation.relayedAddress(4));
@@ -153,7 +158,7 @@ Deno.test({
   ...onLinux,
   async fn() {
     await using portal = new FakePortal();
-    await using relay = await Relay.start(
+    await using relay = await RelayProcess.start(
       ["--stamp-secret", SECRET, "--api-url", portal.url, "--public-ip4-addr", "127.0.0.1"],
       { FIREZONE_TOKEN: " a.token\n", FIREZONE_NAME: "test relay" },
     );
@@ -184,7 +189,7 @@ Deno.test({
   ...onLinux,
   async fn() {
     await using portal = new FakePortal(401);
-    await using relay = await Relay.start(
+    await using relay = await RelayProcess.start(
       ["--api-url", portal.url, "--public-ip4-addr", "127.0.0.1"],
       { FIREZONE_TOKEN: "a.token" },
     );
@@ -215,7 +220,7 @@ Deno.test({
       [["--api-url", "ftp://x", "t"], {}, /Cannot set --api-url to "ftp:\/\/x"/],
     ];
     await Promise.all(cases.map(async ([args, env, expected]) => {
-      await using relay = await Relay.spawn(["--health-check-addr", "off", ...args], env);
+      await using relay = await RelayProcess.spawn(["--health-check-addr", "off", ...args], env);
       assertEquals((await relay.status).code, 1, args.join(" "));
       const lines = relay.log.trimEnd().split("\n");
       assertMatch(lines.at(-1)!, expected);
@@ -225,165 +230,3 @@ Deno.test({
     await once(taken, "close");
   },
 });
-
-/** Collects text and hands it out by lines. */
-class Text {
-  text = "";
-  #taken = 0;
-  #isOver = false;
-  readonly done: Promise<void>;
-
-  constructor(stream: ReadableStream<Uint8Array>) {
-    this.done = this.#collect(stream);
-  }
-
-  async line(): Promise<string> {
-    await this.until(() => this.text.indexOf("\n", this.#taken) >= 0);
-    const end = this.text.indexOf("\n", this.#taken);
-    const line = this.text.slice(this.#taken, end);
-    this.#taken = end + 1;
-    return line;
-  }
-
-  async until(isThere: () => boolean): Promise<void> {
-    for (const end = Date.now() + 20_000; !isThere();) {
-      if (this.#isOver || Date.now() > end) throw new Error(`Not found in:\n${this.text}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  async #collect(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of stream) this.text += decoder.decode(chunk, { stream: true });
-    this.#isOver = true;
-  }
-}
-
-/** A running relay. */
-class Relay implements AsyncDisposable {
-  readonly port: number;
-  readonly stdout: Text;
-  readonly #stderr: Text;
-  readonly #process: Deno.ChildProcess;
-  readonly #healthPort: number;
-
-  private constructor(process: Deno.ChildProcess, port: number, healthPort: number) {
-    this.#process = process;
-    this.stdout = new Text(process.stdout);
-    this.#stderr = new Text(process.stderr);
-    this.port = port;
-    this.#healthPort = healthPort;
-  }
-
-  /** Waits until it listens. */
-  static async start(args: string[], env: Record<string, string> = {}): Promise<Relay> {
-    const relay = await Relay.spawn(args, env);
-    await relay.until("Listening");
-    return relay;
-  }
-
-  static async spawn(args: string[], env: Record<string, string>): Promise<Relay> {
-    const [port, healthPort] = [await freePort(), await freePort()];
-    const main = new URL("./main.ts", import.meta.url).pathname;
-    const own = ["--listen-port", port, "--health-check-addr", `127.0.0.1:${healthPort}`];
-    const given = new Set(args);
-    const process = new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "-A",
-        main,
-        ...(given.has("--listen-port") || env.LISTEN_PORT ? own.slice(2) : own).map(String),
-        ...args,
-      ],
-      env: { ...env, NO_COLOR: "1" },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    return new Relay(process, port, healthPort);
-  }
-
-  get log(): string {
-    return this.#stderr.text;
-  }
-
-  /** Waits for the end, with all of its output. */
-  get status(): Promise<Deno.CommandStatus> {
-    return Promise.all([this.#process.status, this.stdout.done, this.#stderr.done]).then(([s]) =>
-      s
-    );
-  }
-
-  until(text: string): Promise<void> {
-    return this.#stderr.until(() => this.log.includes(text));
-  }
-
-  kill(signal: Deno.Signal): void {
-    this.#process.kill(signal);
-  }
-
-  async health(path: string): Promise<number> {
-    const response = await fetch(`http://127.0.0.1:${this.#healthPort}${path}`);
-    await response.body?.cancel();
-    return response.status;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-    await this.status;
-  }
-}
-
-/** As much of a portal as a relay needs. */
-class FakePortal implements AsyncDisposable {
-  headers: Headers | undefined;
-  query: string | undefined;
-  join: unknown;
-  readonly #server: Deno.HttpServer<Deno.NetAddr>;
-  readonly #sockets: WebSocket[] = [];
-
-  constructor(refusal?: number) {
-    this.#server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
-      const url = new URL(request.url);
-      if (refusal !== undefined) return new Response(null, { status: refusal });
-      if (url.pathname !== "/relay/websocket") return new Response(null, { status: 404 });
-      this.headers = new Headers(request.headers);
-      this.query = url.search.slice(1);
-      const { socket, response } = Deno.upgradeWebSocket(request);
-      this.#sockets.push(socket);
-      socket.onmessage = ({ data }) => this.#answer(socket, JSON.parse(data));
-      return response;
-    });
-  }
-
-  get url(): string {
-    return `ws://127.0.0.1:${this.#server.addr.port}/`;
-  }
-
-  hangUp(): void {
-    for (const socket of this.#sockets.splice(0)) socket.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.hangUp();
-    await this.#server.shutdown();
-  }
-
-  #answer(socket: WebSocket, message: { topic: string; event: string; ref: unknown }): void {
-    const { ref, ...rest } = message;
-    if (message.event === "phx_join") this.join = rest;
-    const { topic } = message;
-    const reply = { topic, event: "phx_reply", ref, payload: { status: "ok", response: {} } };
-    socket.send(JSON.stringify(reply));
-  }
-}
-
-/** A port that was free a moment ago, for TCP and most likely for UDP. */
-async function freePort(): Promise<number> {
-  await using endpoint = await Endpoint.open("127.0.0.1");
-  return endpoint.address.port;
-}
