@@ -11,7 +11,8 @@
 import { ConfigError, EXIT_OK } from "@firezone/core/cli";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "@firezone/core/portal";
 import type { WorkerHandle, WorkerHandlers } from "@firezone/core/runtime";
-import type { Logger } from "@firezone/core/telemetry";
+import type { LogFilter, Logger, Span, Tracer } from "@firezone/core/telemetry";
+import { type RelayReport, ReportCollector } from "./report.ts";
 import type { RelayNotice, RelayOrder } from "./worker_messages.ts";
 
 /** What a host is made of. */
@@ -24,8 +25,12 @@ export interface RelayHostOptions {
   readonly onListening: () => void;
   /** How long allocations may go on after the first signal. */
   readonly drainTimeoutMs: number;
+  /** Takes what a worker reports; workers are numbered from 0. */
+  readonly onReport: (worker: number, report: RelayReport) => void;
   /** Where the log lines go. */
   readonly log: Logger;
+  /** Tells when this relay was with its portal, and how long it drained. */
+  readonly tracer: Tracer;
 }
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
@@ -40,6 +45,12 @@ export class RelayHost {
   #isJoined = false;
   #worker: WorkerHandle<RelayOrder> | undefined;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  #session: Span | undefined;
+  #drain: Span | undefined;
+  readonly #reports = new ReportCollector(() => {
+    this.#worker?.post({ tag: "report" });
+    return this.#worker === undefined ? 0 : 1;
+  });
 
   /** Nothing happens until {@link run}. */
   constructor(options: RelayHostOptions) {
@@ -56,6 +67,16 @@ export class RelayHost {
     return this.#state === "serving" && (this.#portal === undefined || this.#isJoined);
   }
 
+  /** Brings what workers report up to date, within `limitMs`. Never rejects. */
+  refresh(limitMs: number): Promise<void> {
+    return this.#reports.refresh(limitMs);
+  }
+
+  /** Puts a log filter in force in the workers. */
+  setLogFilter(filter: LogFilter): void {
+    this.#worker?.post({ tag: "log-filter", directives: filter.text });
+  }
+
   /** Runs until signals or a fatal error. @throws ConfigError for what the operator can mend */
   async run(): Promise<number> {
     const onSignal = () => this.#onSignal();
@@ -68,6 +89,8 @@ export class RelayHost {
       return await this.#ended.promise;
     } finally {
       clearTimeout(this.#drainTimer);
+      this.#endSession();
+      this.#drain?.end();
       for (const signal of SIGNALS) Deno.removeSignalListener(signal, onSignal);
       this.#portal?.close();
       await this.#worker?.close();
@@ -83,8 +106,11 @@ export class RelayHost {
         return;
       case "refused":
         return this.#ended.reject(new ConfigError(`Cannot start: ${notice.reason}`));
+      case "report":
+        this.#options.onReport(0, notice.report);
+        return this.#reports.noteReport();
       case "drained":
-        this.#log.info("No allocation is left");
+        this.#log.info("No allocation is left", this.#drain?.logFields);
         return this.#ended.resolve(EXIT_OK);
     }
   }
@@ -93,33 +119,45 @@ export class RelayHost {
     switch (event.tag) {
       case "joined":
         this.#isJoined = true;
+        this.#session ??= this.#options.tracer.start("portal.session");
         return;
       case "hiccup":
         // Those who know us go on; the portal hears of us again when it can.
         this.#isJoined = false;
-        return;
+        return this.#endSession(event.reason);
       case "message":
         // `init` holds nothing that we need.
         return;
       case "fatal":
+        this.#endSession(event.reason);
         return this.#ended.reject(
           new ConfigError(`The portal refused this relay: ${event.reason}`),
         );
     }
   }
 
+  #endSession(reason?: string): void {
+    if (reason === undefined) this.#session?.end();
+    else this.#session?.fail(reason);
+    this.#session = undefined;
+  }
+
   #onSignal(): void {
     const { drainTimeoutMs } = this.#options;
     if (this.#state === "draining" || drainTimeoutMs === 0) return this.#ended.resolve(EXIT_OK);
+    const drain = this.#drain = this.#options.tracer.start("relay.drain");
     this.#log.info("Serving until the last allocation ends", {
       at_most_s: Math.round(drainTimeoutMs / 1000),
+      ...drain.logFields,
     });
     this.#state = "draining";
     this.#isJoined = false;
     this.#portal?.close();
+    this.#endSession();
     this.#worker?.post({ tag: "drain" });
     this.#drainTimer = setTimeout(() => {
-      this.#log.info("Some allocations did not end in time");
+      this.#log.info("Some allocations did not end in time", drain.logFields);
+      drain.fail("some allocations did not end in time");
       this.#ended.resolve(EXIT_OK);
     }, drainTimeoutMs);
   }

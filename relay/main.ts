@@ -3,43 +3,52 @@
  * @module
  */
 
-import { ConfigError, runMain, Secret, takeSecretEnv } from "@firezone/core/cli";
+import { ConfigError, runMain, Secret, takeSecretEnvOrFile } from "@firezone/core/cli";
 import { base64NoPad, hex } from "@firezone/core/bytes";
 import { SocketAddress } from "@firezone/core/ip";
-import { toApiUrl } from "@firezone/core/portal";
+import { PORTAL_CLIENT_VERSION, toApiUrl } from "@firezone/core/portal";
+import type { RandomBytes } from "@firezone/core/random";
 import { spawnWorker, wallClockNow } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
 import { logFilterText, type Logger, logger, setUpLogging } from "@firezone/core/telemetry";
 import { relayCredentials, type TurnCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
+import { buildRevision } from "@firezone/core/version";
 import { type RelayArguments, relayCommand, type RelayConfig } from "./cli.ts";
+import { discoverAddresses, type PublicAddresses } from "./cloud_metadata.ts";
 import { checkPorts, chooseEndpoints, type Endpoint, type Endpoints } from "./config.ts";
-import { serveHealth } from "./health.ts";
 import { describeCredential, RelayHost, type RelayHostOptions } from "./host.ts";
+import { describeRelay, startOperations, warnOfOddities } from "./operations.ts";
+import { seededRandom } from "./seeded_random.ts";
+import { RelayTelemetry } from "./telemetry.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
 
 /** How long the credential of a standalone relay is good for. */
 const STANDALONE_CREDENTIAL_SECONDS = 24 * 3600;
 
 async function run(config: RelayConfig, positionals: RelayArguments): Promise<number> {
-  setUpLogging({ filter: config.logLevel, format: config.logFormat });
+  const { logLevel, logFormat, googleCloudProjectId } = config;
+  setUpLogging({ filter: logLevel, format: logFormat, googleCloudProjectId });
   const log = logger("relay");
-  const fromEnv = takeSecretEnv("FIREZONE_TOKEN");
+  const fromEnv = takeSecretEnvOrFile("FIREZONE_TOKEN");
   const token = positionals.token ?? fromEnv;
+  const ports = checkPorts(config.lowestPort, config.highestPort);
+  const publicAddresses = await findPublicAddresses(config);
   const interfaces = Deno.networkInterfaces().map((i) => i.address);
   const endpoints = chooseEndpoints(
     {
-      public4: config.publicIp4,
-      public6: config.publicIp6,
+      public4: publicAddresses.v4,
+      public6: publicAddresses.v6,
       bind4: config.bindIp4,
       bind6: config.bindIp6,
     },
     token === undefined,
     interfaces.includes("::1"),
   );
-  const ports = checkPorts(config.lowestPort, config.highestPort);
-  const stampSecret = config.stampSecret ?? new Secret(hex(systemRandom(32)));
-  const standalone = token ? undefined : makeCredential(stampSecret);
+  const { rngSeed } = config;
+  const random = rngSeed === undefined ? systemRandom : seededRandom(rngSeed, 0);
+  const stampSecret = config.stampSecret ?? new Secret(hex(random(32)));
+  const standalone = token ? undefined : makeCredential(stampSecret, random);
   const start: RelayStart = {
     v4: texts(endpoints.v4),
     v6: texts(endpoints.v6),
@@ -50,9 +59,20 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     allowedPeers: endpoints.allowedPeers.map((p) => p.text),
     standaloneUsername: standalone?.username,
     logFilter: logFilterText(),
-    logFormat: config.logFormat,
+    logFormat,
+    googleCloudProjectId,
+    rngSeed: rngSeed?.toString(),
+    software: softwareName(),
   };
   const portal = token && toPortal(config, positionals, token, endpoints, stampSecret);
+  await using telemetry = new RelayTelemetry({
+    endpoint: config.otlpEndpoint,
+    resource: await describeRelay(config, PORTAL_CLIENT_VERSION),
+    version: PORTAL_CLIENT_VERSION,
+    intervalMs: config.metricInterval,
+    log: log.child("telemetry"),
+  });
+  warnOfOddities(config, log);
   const host = new RelayHost({
     startWorker: (handlers) =>
       spawnWorker<RelayOrder, RelayNotice, RelayStart>(
@@ -65,13 +85,12 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
       log.info("Listening", { port: config.listenPort, families: families(endpoints) });
       if (standalone) announceStandalone(log, config, endpoints, standalone);
     },
+    onReport: (worker, report) => telemetry.metrics.apply(worker, report),
     drainTimeoutMs: config.drainTimeout,
     log,
+    tracer: telemetry.tracer,
   });
-  const { healthCheckAddr } = config;
-  await using _health = healthCheckAddr === "off"
-    ? undefined
-    : serveHealth(healthCheckAddr, () => host.isReady);
+  await using _operations = startOperations(config, host, telemetry, log);
   return await host.run();
 }
 
@@ -100,9 +119,24 @@ function toPortal(
   };
 }
 
-function makeCredential(stampSecret: Secret): TurnCredentials {
+/** The addresses that were given, completed by those that the cloud knows, if it shall be asked. */
+async function findPublicAddresses(config: RelayConfig): Promise<PublicAddresses> {
+  const given = { v4: config.publicIp4, v6: config.publicIp6 };
+  const { addressDiscovery, metadataUrl } = config;
+  return addressDiscovery === undefined
+    ? given
+    : await discoverAddresses(addressDiscovery, given, { baseUrl: metadataUrl?.origin });
+}
+
+/** What clients learn about the program that answers them. */
+function softwareName(): string {
+  const revision = buildRevision();
+  return revision === undefined ? "firezone-relay" : `firezone-relay ${revision.slice(0, 8)}`;
+}
+
+function makeCredential(stampSecret: Secret, random: RandomBytes): TurnCredentials {
   const expiresAt = wallClockNow() + STANDALONE_CREDENTIAL_SECONDS as UnixSeconds;
-  return relayCredentials(expiresAt, stampSecret.reveal(), base64NoPad(systemRandom(12)));
+  return relayCredentials(expiresAt, stampSecret.reveal(), base64NoPad(random(12)));
 }
 
 /** The one place where a secret is shown: a standalone relay is of no use without a credential. */

@@ -7,26 +7,32 @@
 
 import { type Family, ip, type IpAddress, prefix } from "@firezone/core/ip";
 import { OsError, raiseFileLimit, UdpSocket } from "@firezone/core/os/linux";
-import { acceptWorkerSide, type WorkerSide } from "@firezone/core/runtime";
+import { acceptWorkerSide, monotonicNow, type WorkerSide } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
-import { logger, setUpLogging } from "@firezone/core/telemetry";
-import { after, type Millis } from "@firezone/core/units";
+import { parseLogFilter, setLogFilter, setUpLogging } from "@firezone/core/telemetry";
 import { RelayLoop } from "./loop.ts";
+import { WorkerReporter } from "./report.ts";
+import { seededRandom } from "./seeded_random.ts";
 import { RelayServer } from "./server.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
 
-/** How often a busy relay says what it does. */
-const REPORT_INTERVAL_MS = 60_000;
-
 function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void {
-  setUpLogging({ filter: start.logFilter, format: start.logFormat });
+  setUpLogging({
+    filter: start.logFilter,
+    format: start.logFormat,
+    googleCloudProjectId: start.googleCloudProjectId,
+  });
+  const random = start.rngSeed === undefined
+    ? systemRandom
+    : seededRandom(BigInt(start.rngSeed), 1);
   const server = new RelayServer({
     publicAddresses: {
       v4: start.v4 && ip(start.v4.public),
       v6: start.v6 && ip(start.v6.public),
     },
     stampSecret: start.stampSecret,
-    random: systemRandom,
+    random,
+    software: start.software,
     ports: start.ports,
     ownAddresses: start.ownAddresses.map(ip),
     allowedPeers: start.allowedPeers.map(prefix),
@@ -44,8 +50,19 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
     }
   }
 
-  const report = reporter(server);
+  const reporter = new WorkerReporter(server);
   let isDraining = false;
+  const onOrder = (order: RelayOrder) => {
+    switch (order.tag) {
+      case "drain":
+        isDraining = true;
+        return;
+      case "report":
+        return side.post({ tag: "report", report: reporter.take() });
+      case "log-filter":
+        return setLogFilter(parseLogFilter(order.directives)!);
+    }
+  };
   let loop: RelayLoop;
   try {
     raiseFileLimit();
@@ -56,10 +73,10 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
       listenPort: start.listenPort,
       controlFd: side.fd,
       onControl: () => {
-        if (!side.receiveAll(() => isDraining = true)) loop.stop();
+        if (!side.receiveAll(onOrder)) loop.stop();
       },
-      onTurn: (now) => {
-        report(now);
+      onTurn: (now, isExhausted) => {
+        reporter.noteTurn((monotonicNow() - now) / 1000, isExhausted);
         if (!isDraining || server.allocationCount > 0) return;
         isDraining = false;
         side.post({ tag: "drained" });
@@ -86,29 +103,6 @@ function isOurs(family: Family, address: string): boolean {
 
 function isUnspecified(address: string): boolean {
   return ip(address).bytes.every((byte) => byte === 0);
-}
-
-/** Logs what was relayed, once per interval in which something was. */
-function reporter(server: RelayServer): (now: Millis) => void {
-  const log = logger("relay");
-  let dueAt = 0 as Millis;
-  let since = 0 as Millis;
-  let bytesBefore = 0;
-  return (now) => {
-    if (now < dueAt) return;
-    const { bytesToClients, bytesToPeers } = server.counters;
-    const bytes = bytesToClients + bytesToPeers;
-    if (bytes > bytesBefore && since > 0) {
-      log.info("Relaying", {
-        allocations: server.allocationCount,
-        channels: server.channelCount,
-        mbit_per_s: Number(((bytes - bytesBefore) * 8 / 1000 / (now - since)).toFixed(2)),
-      });
-    }
-    bytesBefore = bytes;
-    since = now;
-    dueAt = after(now, REPORT_INTERVAL_MS);
-  };
 }
 
 acceptWorkerSide(run);

@@ -6,6 +6,7 @@
 
 import type { LogFormat } from "@firezone/core/telemetry";
 import type { PortRange } from "./port_pool.ts";
+import type { RelayReport } from "./report.ts";
 
 /** A family to serve. */
 export interface EndpointTexts {
@@ -40,12 +41,22 @@ export interface RelayStart {
   readonly logFilter: string;
   /** Log format of the main thread. */
   readonly logFormat: LogFormat;
+  /** Project in which Google Cloud finds traces. */
+  readonly googleCloudProjectId: string | undefined;
+  /** Decides all randomness, in tests; decimal. */
+  readonly rngSeed: string | undefined;
+  /** SOFTWARE attribute of all answers. */
+  readonly software: string;
 }
 
 /** Main thread to worker. */
 export type RelayOrder =
   /** Say when the last allocation has ended. */
-  { readonly tag: "drain" };
+  | { readonly tag: "drain" }
+  /** Tell what there is and what happened since the last report. */
+  | { readonly tag: "report" }
+  /** Log what this filter wants. */
+  | { readonly tag: "log-filter"; readonly directives: string };
 
 /** Worker to main thread. */
 export type RelayNotice =
@@ -53,4 +64,6 @@ export type RelayNotice =
   /** The start failed for a reason that the operator can mend. */
   | { readonly tag: "refused"; readonly reason: string }
   /** No allocation is left, as was asked for. */
-  | { readonly tag: "drained" };
+  | { readonly tag: "drained" }
+  /** As was asked for. */
+  | { readonly tag: "report"; readonly report: RelayReport };

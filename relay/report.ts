@@ -1,0 +1,163 @@
+/**
+ * What a worker tells of itself when the main thread asks: levels, and what happened since it was
+ * asked last.
+ *
+ *     main ── ask ──► worker        WorkerReporter.take()  reads and clears
+ *     main ◄─ report ─ worker       ReportCollector        waits for all, with a time limit
+ *
+ * Asking instead of telling keeps an idle worker asleep and brings fresh values to whoever reads
+ * them.
+ * @module
+ */
+
+import { Distribution, type DistributionValues } from "@firezone/core/telemetry";
+import type { RelayCounters, ResponseCount } from "./counters.ts";
+
+/** A worker's report; plain data. */
+export interface RelayReport {
+  /** How many there are now. */
+  readonly allocations: number;
+  /** How many there are now. */
+  readonly channels: number;
+  /** Answers. */
+  readonly responses: readonly ResponseCount[];
+  /** Relayed packets by bytes of application data. */
+  readonly packetSizes: DistributionValues;
+  /** Turns of the loop by seconds, after which nothing was left to read. */
+  readonly turns: DistributionValues;
+  /** Turns of the loop by seconds, that ended because others must have theirs. */
+  readonly exhaustedTurns: DistributionValues;
+  /** Datagrams that led to nothing, by reason. */
+  readonly dropped: Readonly<Record<DropReason, number>>;
+}
+
+/** Why a datagram led to nothing. */
+export type DropReason =
+  | "malformed"
+  | "unasked"
+  | "unknown-channel"
+  | "unknown-peer"
+  | "over-budget";
+
+/** What is reported on. */
+export interface ReportedServer {
+  /** See {@link RelayReport}. */
+  readonly allocationCount: number;
+  /** See {@link RelayReport}. */
+  readonly channelCount: number;
+  /** What is counted. */
+  readonly counters: RelayCounters;
+}
+
+/** Upper ends of the buckets in which turns are counted, in seconds. */
+export const TURN_BOUNDS: readonly number[] = [
+  ...[5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6],
+  ...[1e-3, 2.5e-3, 5e-3, 10e-3],
+];
+
+/** The worker's end. */
+export class WorkerReporter {
+  readonly #server: ReportedServer;
+  readonly #turns = new Distribution(TURN_BOUNDS);
+  readonly #exhaustedTurns = new Distribution(TURN_BOUNDS);
+  #droppedBefore: Readonly<Record<DropReason, number>> = NOTHING_DROPPED;
+  #responsesBefore: readonly ResponseCount[] = [];
+
+  /** Counts from now on. */
+  constructor(server: ReportedServer) {
+    this.#server = server;
+  }
+
+  /** Counts a turn of the loop. Allocates nothing. */
+  noteTurn(seconds: number, isExhausted: boolean): void {
+    (isExhausted ? this.#exhaustedTurns : this.#turns).record(seconds);
+  }
+
+  /** What happened since the last call. */
+  take(): RelayReport {
+    const { allocationCount, channelCount, counters } = this.#server;
+    return {
+      allocations: allocationCount,
+      channels: channelCount,
+      responses: this.#takeResponses(),
+      packetSizes: counters.sizes.take(),
+      turns: this.#turns.take(),
+      exhaustedTurns: this.#exhaustedTurns.take(),
+      dropped: this.#takeDropped(),
+    };
+  }
+
+  #takeResponses(): ResponseCount[] {
+    const { responses } = this.#server.counters;
+    const before = new Map(this.#responsesBefore.map((r) => [kindOf(r), r.count]));
+    this.#responsesBefore = responses;
+    return responses
+      .map((r) => ({ ...r, count: r.count - (before.get(kindOf(r)) ?? 0) }))
+      .filter((r) => r.count > 0);
+  }
+
+  #takeDropped(): Record<DropReason, number> {
+    const { counters } = this.#server;
+    const now: Record<DropReason, number> = {
+      "malformed": counters.malformed,
+      "unasked": counters.unasked,
+      "unknown-channel": counters.unknownChannel,
+      "unknown-peer": counters.unknownPeer,
+      "over-budget": counters.overBudget,
+    };
+    const before = this.#droppedBefore;
+    this.#droppedBefore = { ...now };
+    for (const reason of Object.keys(now) as DropReason[]) now[reason] -= before[reason];
+    return now;
+  }
+}
+
+const NOTHING_DROPPED: Readonly<Record<DropReason, number>> = {
+  "malformed": 0,
+  "unasked": 0,
+  "unknown-channel": 0,
+  "unknown-peer": 0,
+  "over-budget": 0,
+};
+
+function kindOf({ method, code }: ResponseCount): string {
+  return `${method}/${code}`;
+}
+
+/** The main thread's end. */
+export class ReportCollector {
+  readonly #ask: () => number;
+  #missing = 0;
+  #round: PromiseWithResolvers<void> | undefined;
+
+  /** Asks nobody yet.
+   * @param ask asks every worker for a report; answers how many were asked */
+  constructor(ask: () => number) {
+    this.#ask = ask;
+  }
+
+  /** Asks all workers; resolves when all have reported, or after `limitMs`. Never rejects. */
+  async refresh(limitMs: number): Promise<void> {
+    // Whoever asks while others wait for the same shares their answer.
+    if (this.#round === undefined) {
+      this.#missing = this.#ask();
+      if (this.#missing === 0) return;
+      this.#round = Promise.withResolvers();
+    }
+    const round = this.#round;
+    const timer = setTimeout(() => this.#end(round), limitMs);
+    await round.promise;
+    clearTimeout(timer);
+  }
+
+  /** A worker has reported. */
+  noteReport(): void {
+    // A report that comes too late counts for the next round, which is then over a little early.
+    if (this.#round !== undefined && --this.#missing <= 0) this.#end(this.#round);
+  }
+
+  #end(round: PromiseWithResolvers<void>): void {
+    if (this.#round === round) this.#round = undefined;
+    round.resolve();
+  }
+}
