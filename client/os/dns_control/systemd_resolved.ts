@@ -29,8 +29,8 @@ export interface SystemdResolvedOptions {
   readonly resolvectl?: string;
   /** Whether LLMNR queries may be sent into the tunnel. */
   readonly llmnr?: boolean;
-  /** For tests. */
-  readonly uplinkServersPath?: string;
+  /** How long `resolvectl` may take, in milliseconds. */
+  readonly timeoutMs?: number;
 }
 
 /** See the head of this file. */
@@ -47,7 +47,7 @@ export class SystemdResolved implements DnsControl {
   /** Runs nothing yet. */
   constructor(options: SystemdResolvedOptions) {
     this.#options = options;
-    this.watchedFiles = [options.uplinkServersPath ?? UPLINK_SERVERS];
+    this.watchedFiles = [UPLINK_SERVERS];
   }
 
   /** Puts back what an earlier run with the method `etc-resolv-conf` left behind. */
@@ -134,12 +134,12 @@ export class SystemdResolved implements DnsControl {
     let output: Deno.CommandOutput;
     try {
       output = await new Deno.Command(program, {
-        args: ["--no-pager", "--no-ask-password", ...args],
+        args: ["--no-pager", ...args],
         env: { LC_ALL: "C", SYSTEMD_COLORS: "0", COLUMNS: "1000" },
         stdin: "null",
         stdout: "piped",
         stderr: "piped",
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(this.#options.timeoutMs ?? TIMEOUT_MS),
       }).output();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) {
@@ -191,11 +191,16 @@ export function parseResolvectlDns(text: string): ListedServer[] {
     const [, label, link, rest] = /^\s*((?:Link \d+ \((.*?)\)|Global):)?(.*)$/.exec(line) ?? [];
     if (label !== undefined) interfaceName = link;
     for (const word of (rest ?? "").trim().split(/\s+/)) {
-      const [, address, port] = /^\[?([0-9a-fA-F.:]+?)(?:\]:(\d+)|(?<=\.\d+):(\d+))?(?:[%#].*)?$/
-        .exec(word) ?? [];
-      const server = port === undefined || port === "53" ? toNameserver(address ?? "") : undefined;
+      const server = toListedServer(word);
       if (server) servers.push({ interfaceName, server });
     }
   }
   return servers;
+}
+
+function toListedServer(word: string): IpAddress | undefined {
+  const bare = word.replace(/[%#].*$/, "");
+  const [, address, port] = /^\[(.*)\]:(\d+)$/.exec(bare) ?? /^([\d.]+):(\d+)$/.exec(bare) ?? [];
+  if (port === undefined) return toNameserver(bare);
+  return port === "53" ? toNameserver(address ?? "") : undefined;
 }

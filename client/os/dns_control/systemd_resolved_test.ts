@@ -1,0 +1,220 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ConfigError } from "@firezone/core/cli";
+import { ip } from "@firezone/core/ip";
+import { logger, setUpLogging } from "@firezone/core/telemetry";
+import fc from "fast-check";
+import { type DnsControl, dnsControl } from "./mod.ts";
+import { ResolvConfFile } from "./resolv_conf_file.ts";
+import { parseResolvectlDns, SystemdResolved } from "./systemd_resolved.ts";
+import { findRealResolved, RealResolved } from "./testing/real_resolved.ts";
+
+const SENTINELS = [ip("100.100.111.1"), ip("fd00:2021:1111:8000:100:100:111:1")];
+
+Deno.test("parseResolvectlDns reads servers by interface, and passes over what cannot be asked", () => {
+  const text = [
+    "Global: 10.255.255.53 192.0.2.7#dns.example",
+    "Link 2 (eth0): 192.168.7.1 fe80::1%eth0 [2001:db8::2]:5353#x",
+    "               192.168.7.1:53 2001:db8::1 192.168.7.3:5353",
+    "Link 3 (odd (name)):",
+    "Link 5 (tun-firezone): 100.100.111.1",
+    "nonsense 1.2.3 ::g",
+  ].join("\n");
+  assertEquals(
+    parseResolvectlDns(text).map(({ interfaceName, server }) => [interfaceName, server.text]),
+    [
+      [undefined, "10.255.255.53"],
+      [undefined, "192.0.2.7"],
+      ["eth0", "192.168.7.1"],
+      ["eth0", "192.168.7.1"],
+      ["eth0", "2001:db8::1"],
+      ["tun-firezone", "100.100.111.1"],
+    ],
+  );
+  fc.assert(fc.property(fc.string(), (text) => void parseResolvectlDns(text)));
+});
+
+Deno.test("systemd-resolved asks the sentinels for all names, and puts the link back", async () => {
+  await withFake(async (fake) => {
+    await fake.control.recover();
+    fake.set("dns", "Global:\nLink 2 (eth0): 192.0.2.1 192.0.2.2\nLink 3 (wlan0): 192.0.2.1\n");
+    assertEquals((await fake.control.systemServers()).map(String), ["192.0.2.1", "192.0.2.2"]);
+    await fake.control.setServers("tun-firezone", SENTINELS, "corp.example");
+    fake.set("dns", "Link 2 (eth0): 192.0.2.1\nLink 9 (tun-firezone): 192.0.2.99 100.100.111.1\n");
+    assertEquals((await fake.control.systemServers()).map(String), ["192.0.2.1"]);
+    await fake.control.flush();
+    await fake.control.revert();
+    await fake.control.revert();
+    assertEquals(fake.calls(), [
+      "dns",
+      "dns tun-firezone 100.100.111.1 fd00:2021:1111:8000:100:100:111:1",
+      "domain tun-firezone ~. corp.example",
+      "llmnr tun-firezone false",
+      "mdns tun-firezone false",
+      "dnssec tun-firezone false",
+      "dnsovertls tun-firezone false",
+      "flush-caches",
+      "dns",
+      "flush-caches",
+      "revert tun-firezone",
+    ]);
+  });
+});
+
+Deno.test("calls that overlap are worked on in order", async () => {
+  await withFake(async (fake) => {
+    await Promise.all([
+      fake.control.setServers("tun-firezone", SENTINELS.slice(0, 1)),
+      fake.control.setServers("tun-firezone", SENTINELS.slice(1)),
+      fake.control.setServers("tun-firezone", []),
+    ]);
+    const order = fake.calls().filter((call) => /^(dns|revert) /.test(call));
+    assertEquals(order, [
+      "dns tun-firezone 100.100.111.1",
+      "dns tun-firezone fd00:2021:1111:8000:100:100:111:1",
+      "revert tun-firezone",
+    ]);
+  });
+});
+
+Deno.test("a resolved without DNSSEC or TLS is no obstacle", async () => {
+  await withFake(async (fake) => {
+    for (const verb of ["dnssec", "dnsovertls", "flush-caches"]) fake.set(`refuse-${verb}`, "");
+    await fake.control.setServers("tun-firezone", SENTINELS);
+    await fake.control.flush();
+    assertEquals(fake.calls().length, 8);
+  });
+});
+
+Deno.test("without systemd-resolved the message names the alternative", async () => {
+  await withFake(async (fake) => {
+    const refused = async (control: DnsControl = fake.control) => {
+      const { message } = await assertRejects(() => control.systemServers(), ConfigError);
+      assertEquals(message.includes("\n"), false);
+      assertStringIncludes(message, "choose --dns-control etc-resolv-conf or disabled");
+      return message;
+    };
+    fake.set("down", "Failed to get global data:\nCould not activate remote peer.");
+    assertStringIncludes(await refused(), "systemd-resolved does not answer");
+    await assertRejects(() => fake.control.setServers("tun-firezone", SENTINELS), ConfigError);
+    // What only tidies up does not mind.
+    await fake.control.flush();
+    await fake.control.revert();
+
+    const absent = dnsControl("systemd-resolved", { resolvectl: "/nowhere/resolvectl" });
+    assertStringIncludes(await refused(absent), "is not installed");
+  });
+});
+
+Deno.test("a resolvectl that hangs is given up", async () => {
+  await withFake(async (fake) => {
+    fake.set("hang", "");
+    await assertRejects(() => fake.control.systemServers(), ConfigError, "does not answer");
+  }, 50);
+});
+
+Deno.test("an interface that is gone is named", async () => {
+  await withFake(async (fake) => {
+    fake.set("down", 'Failed to resolve interface "tun-firezone": No such device');
+    const { message } = await assertRejects(
+      () => fake.control.setServers("tun-firezone", SENTINELS),
+      ConfigError,
+    );
+    assertStringIncludes(message, 'Failed to resolve interface "tun-firezone": No such device');
+    assertEquals(message.includes("etc-resolv-conf"), false);
+  });
+});
+
+Deno.test("a resolv.conf that goes past systemd-resolved is warned of, once", async () => {
+  const cases: [(path: string) => void, number][] = [
+    [(path) => Deno.writeTextFileSync(path, "nameserver 192.0.2.1\n"), 1],
+    [(path) => Deno.writeTextFileSync(path, "nameserver 127.0.0.53\n"), 0],
+    [(path) => Deno.symlinkSync("../run/systemd/resolve/stub-resolv.conf", path), 0],
+    [() => {}, 0],
+  ];
+  for (const [prepare, expected] of cases) {
+    await withFake(async (fake) => {
+      prepare(fake.resolvConfPath);
+      const lines: string[] = [];
+      setUpLogging({ filter: "warn", write: (line) => lines.push(line) });
+      await fake.control.setServers("tun-firezone", SENTINELS);
+      await fake.control.setServers("tun-firezone", SENTINELS);
+      setUpLogging({ filter: "off" });
+      assertEquals(lines.length, expected);
+    });
+  }
+});
+
+// Installing it would take over the machine's DNS, so it is tested where it is anyway.
+if (findRealResolved() !== undefined) {
+  Deno.test("the real systemd-resolved does what it is told", async () => {
+    await using resolved = await RealResolved.start();
+    const control = new SystemdResolved({
+      file: new ResolvConfFile("/nowhere/resolv.conf"),
+      log: logger("test"),
+      resolvectl: resolved.resolvectl,
+    });
+    resolved.run("dns", "eth0", "192.0.2.1", "2001:db8::1");
+    const servers = async () => (await control.systemServers()).map(String);
+    const before = await servers();
+    assert(before.includes("192.0.2.1") && before.includes("2001:db8::1"));
+
+    await control.setServers("tun-firezone", SENTINELS, "corp.example");
+    assertEquals(await servers(), before);
+    const status = resolved.run("status", "tun-firezone");
+    assertStringIncludes(status, "100.100.111.1 fd00:2021:1111:8000:100:100:111:1");
+    assertStringIncludes(status, "+DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no");
+    assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example");
+    await control.flush();
+    await control.setServers("tun-firezone", SENTINELS.slice(0, 1));
+    assertEquals(/fd00|corp/.test(resolved.run("status", "tun-firezone")), false);
+    await control.revert();
+    assertEquals(/100\.100|~\./.test(resolved.run("status", "tun-firezone")), false);
+    await assertRejects(() => control.setServers("tun-gone", SENTINELS), ConfigError, "tun-gone");
+  });
+}
+
+interface Fake {
+  readonly control: SystemdResolved;
+  readonly resolvConfPath: string;
+  /** What it was asked so far, options left out. */
+  calls(): string[];
+  /** `dns`: what `dns` prints; `down`: why everything fails; `hang`; `refuse-<verb>`. */
+  set(name: string, text: string): void;
+}
+
+const FAKE = `#!/bin/sh
+cd "$(dirname "$0")"
+while [ "\${1#--}" != "$1" ]; do shift; done
+echo "$*" >> calls
+[ -e hang ] && exec sleep 60
+[ -e down ] && { cat down >&2; exit 1; }
+[ -e "refuse-$1" ] && { echo "Unknown command verb $1." >&2; exit 1; }
+[ "$*" = dns ] && cat dns
+exit 0
+`;
+
+async function withFake(
+  test: (fake: Fake) => Promise<void>,
+  timeoutMs = 30_000,
+): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const resolvConfPath = `${directory}/resolv.conf`;
+  const resolvectl = `${directory}/resolvectl`;
+  Deno.writeTextFileSync(resolvectl, FAKE, { mode: 0o755 });
+  Deno.writeTextFileSync(`${directory}/dns`, "");
+  try {
+    await test({
+      control: new SystemdResolved({
+        file: new ResolvConfFile(resolvConfPath),
+        log: logger("test"),
+        resolvectl,
+        timeoutMs,
+      }),
+      resolvConfPath,
+      calls: () => Deno.readTextFileSync(`${directory}/calls`).trim().split("\n"),
+      set: (name, text) => Deno.writeTextFileSync(`${directory}/${name}`, text),
+    });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
