@@ -39,6 +39,7 @@ import {
   isAddressAt,
   isIcmpError,
   isMulticast,
+  packetMemory,
   PacketRef,
   Parse,
   parsePacket,
@@ -50,11 +51,11 @@ import type { AuthorizeFlow, GatewayInit, GatewayMessage } from "@firezone/core/
 import type { RandomBytes } from "@firezone/core/random";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
-import { AccessTable, type TunnelAddresses } from "./access_table.ts";
+import type { TunnelAddresses } from "./access_table.ts";
 import { toDomain } from "./dns/domain.ts";
 import { PendingResolutions, type Resolution } from "./dns/pending_resolutions.ts";
 import { isUsableTarget } from "./dns/targets.ts";
-import { Nat, NoFlow, type Translation } from "./nat/mod.ts";
+import { type Admission, Peer, type PeerStatus } from "./peer.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type GatewayEvent =
@@ -80,22 +81,6 @@ export type GatewayEvent =
     readonly code: number;
   };
 
-/** A client, for status pages. */
-export interface PeerStatus {
-  /** The portal's id. */
-  readonly clientId: string;
-  /** Its tunnel addresses. */
-  readonly ipv4: string;
-  /** See {@link ipv4}. */
-  readonly ipv6: string;
-  /** Ids of the resources it may reach. */
-  readonly resources: readonly string[];
-  /** Names of DNS resources that packets to it are translated for. */
-  readonly names: number;
-  /** Its flows to those names. */
-  readonly flows: number;
-}
-
 /** A snapshot of the gateway. */
 export interface GatewayStatus {
   /** Tunnel addresses, once the portal gave them. */
@@ -113,14 +98,6 @@ export interface GatewayStatus {
 /** Expiry is looked at so often. */
 const EXPIRY_INTERVAL_MS = 1_000;
 
-interface Peer extends TunnelAddresses {
-  readonly clientId: string;
-  readonly access: AccessTable;
-  connection: Connection | undefined;
-  /** From the first name that it uses. */
-  nat: Nat | undefined;
-}
-
 /** See the head of this file. */
 export class GatewayState {
   readonly #connectivity: Connectivity;
@@ -134,7 +111,7 @@ export class GatewayState {
   readonly #events: GatewayEvent[] = [];
   readonly #packet = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
-  readonly #plain = new Uint8Array(65_536);
+  readonly #plain = packetMemory(65_536);
   readonly #drops = {
     malformed: 0,
     notClientAddress: 0,
@@ -203,6 +180,7 @@ export class GatewayState {
     this.#connectivity.reset(now, privateKey);
     for (const peer of this.#peers.values()) peer.connection = undefined;
     this.#events.length = 0;
+    this.#resolutions.clear(); // with the events; clients say again what they need
     this.#drain();
   }
 
@@ -250,7 +228,13 @@ export class GatewayState {
       this.#drops.noPeer++;
       return;
     }
-    if (!this.#admitInbound(now, peer, buf, packet)) return;
+    // Errors of this very machine are about flows as well.
+    if (isIcmpError(packet) || !this.#isOwn(buf, packet.version, packet.sourceOffset)) {
+      const admission = peer.admitInbound(now, buf, packet);
+      if (admission === "expired") this.#drops.natExpired++;
+      else if (admission !== "admitted") this.#drops.deniedInbound++;
+      if (admission !== "admitted") return;
+    }
     this.#connectivity.encapsulate(now, peer.connection, buf, start, packet.end, batch);
   }
 
@@ -278,12 +262,15 @@ export class GatewayState {
     const packet = this.#packet;
     if (parsePacket(plain, 0, out.length, packet) !== Parse.Ok) {
       this.#drops.malformed++;
-    } else if (!peer || !isAddressAt(addressOf(peer, packet), plain, packet.sourceOffset)) {
+    } else if (!peer?.isSourceOf(plain, packet)) {
       this.#drops.notClientAddress++;
-    } else if (
-      this.#isOwn(plain, packet.version, packet.destinationOffset) ||
-      this.#admitOutbound(now, peer, connection, plain, packet)
-    ) sink.push(plain, 0, packet.end);
+    } else if (this.#isOwn(plain, packet.version, packet.destinationOffset)) {
+      sink.push(plain, 0, packet.end);
+    } else {
+      const admission = peer.admitOutbound(now, plain, packet);
+      if (admission === "admitted") sink.push(plain, 0, packet.end);
+      else this.#refuse(now, connection, plain, packet, admission);
+    }
   }
 
   // ---- time and outputs
@@ -328,14 +315,7 @@ export class GatewayState {
         ipv4: this.#interface.ipv4.text,
         ipv6: this.#interface.ipv6.text,
       },
-      peers: Array.from(this.#peers.values(), (peer) => ({
-        clientId: peer.clientId,
-        ipv4: peer.ipv4.text,
-        ipv6: peer.ipv6.text,
-        resources: [...peer.access.resourceIds()],
-        names: peer.nat?.names ?? 0,
-        flows: peer.nat?.flows ?? 0,
-      })),
+      peers: Array.from(this.#peers.values(), (peer) => peer.status()),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
     };
@@ -343,76 +323,33 @@ export class GatewayState {
 
   // ---- inside: packets
 
-  /** Translates a packet for a client if need be; false when it must not reach it. */
-  #admitInbound(now: Millis, peer: Peer, buf: Uint8Array, packet: PacketRef): boolean {
-    const { nat, access } = peer;
-    if (isIcmpError(packet)) {
-      // Errors come from routers on the way, whose addresses no resource contains.
-      const result = nat?.translateInboundError(now, buf, packet) ?? "unknown";
-      if (result === "expired") this.#drops.natExpired++;
-      return result !== "expired";
-    }
-    if (this.#isOwn(buf, packet.version, packet.sourceOffset)) return true;
-    const flow = nat === undefined ? NoFlow.Unknown : nat.inboundFlow(now, buf, packet);
-    if (flow === NoFlow.Expired) {
-      this.#drops.natExpired++;
-      return false;
-    }
-    const allowed = flow < 0
-      ? access.admitsInbound(buf, packet)
-      : access.admitsName(nat!.flowResourceIds(flow), packet.protocol, packet.sourcePort);
-    if (!allowed) this.#drops.deniedInbound++;
-    else if (flow >= 0) nat!.translateInbound(now, buf, packet, flow);
-    return allowed;
-  }
-
-  /** Translates a packet of a client if need be; false when it was answered or dropped instead. */
-  #admitOutbound(
-    now: Millis,
-    peer: Peer,
-    connection: Connection,
-    buf: Uint8Array,
-    packet: PacketRef,
-  ): boolean {
-    const { nat, access } = peer;
-    const proxy = nat === undefined ? -1 : nat.proxyOf(buf, packet);
-    if (proxy >= 0) {
-      if (isIcmpError(packet)) {
-        return this.#noteTranslation(nat!.translateOutboundError(now, buf, packet, proxy));
-      }
-      const { protocol, destinationPort } = packet;
-      if (access.admitsName(nat!.resourceIds(proxy), protocol, destinationPort)) {
-        const result = nat!.translateOutbound(now, buf, packet, proxy);
-        if (result === "no-target") this.#refuse(now, connection, buf, packet, "unreachable");
-        return this.#noteTranslation(result);
-      }
-      this.#refuse(now, connection, buf, packet, "prohibited");
-      return false;
-    }
-    const verdict = access.checkOutbound(buf, packet);
-    if (verdict !== "admitted") this.#refuse(now, connection, buf, packet, verdict);
-    return verdict === "admitted";
-  }
-
-  /** Counts what was not translated; true for what was. */
-  #noteTranslation(result: Translation): boolean {
-    if (result === "exhausted") this.#drops.natExhausted++;
-    else if (result !== "translated" && result !== "no-target") this.#drops.untranslatable++;
-    return result === "translated";
-  }
-
+  /** Counts a packet of a client that goes no further, and answers it where that helps. */
   #refuse(
     now: Millis,
     connection: Connection,
     buf: Uint8Array,
     packet: PacketRef,
-    reason: "prohibited" | "unreachable",
+    reason: Exclude<Admission, "admitted">,
   ): void {
-    if (reason === "prohibited") this.#drops.denied++;
-    else this.#drops.unreachable++;
-    const reply = reason === "prohibited"
-      ? icmpProhibited(buf, packet)
-      : icmpNetworkUnreachable(buf, packet);
+    let reply: Uint8Array | undefined;
+    switch (reason) {
+      case "prohibited":
+        this.#drops.denied++;
+        reply = icmpProhibited(buf, packet);
+        break;
+      case "unreachable":
+        this.#drops.unreachable++;
+        reply = icmpNetworkUnreachable(buf, packet);
+        break;
+      case "untranslatable":
+        this.#drops.untranslatable++;
+        break;
+      case "exhausted":
+        this.#drops.natExhausted++;
+        break;
+      case "expired":
+        this.#drops.natExpired++;
+    }
     if (reply) this.#connectivity.sendPacket(now, connection, reply);
   }
 
@@ -458,10 +395,7 @@ export class GatewayState {
     if (!peer) return;
     const addresses = found.filter(isUsableTarget);
     const isActive = addresses.length > 0 && peer.access.mayResolve(resourceId, domain);
-    if (isActive) {
-      peer.nat ??= new Nat({ random: this.#random });
-      peer.nat.assign(now, { resourceId, domain, proxyIps, addresses });
-    }
+    if (isActive) peer.assign(now, { resourceId, domain, proxyIps, addresses });
     this.#tellStatus(now, peer, resourceId, writtenDomain, isActive ? "active" : "inactive");
   }
 
@@ -475,11 +409,6 @@ export class GatewayState {
     if (!peer.connection) return;
     const packet = domainStatusPacket({ resourceId, domain, status });
     this.#connectivity.sendPacket(now, peer.connection, packet);
-  }
-
-  /** Forgets the names that the client may not use any more. */
-  #pruneNames(now: Millis, peer: Peer): void {
-    peer.nat?.retain(now, (domain, resourceId) => peer.access.mayResolve(resourceId, domain));
   }
 
   // ---- inside: peers
@@ -513,22 +442,14 @@ export class GatewayState {
     });
     if (outcome === "no-relays") return;
     let peer = this.#peers.get(client.id);
-    if (!peer || !peer.ipv4.equals(client.ipv4) || !peer.ipv6.equals(client.ipv6)) {
-      const access = peer?.access ?? new AccessTable();
-      peer = {
-        clientId: client.id,
-        ipv4: client.ipv4,
-        ipv6: client.ipv6,
-        access,
-        connection: undefined,
-        nat: undefined,
-      };
+    if (!peer?.hasAddresses(client)) {
+      peer = new Peer(client.id, client, this.#random, peer?.access);
       this.#peers.set(client.id, peer);
       this.#indexAddresses();
     }
     peer.connection = this.#connectivity.connection(client.id);
     peer.access.allow(flow.resource, flow.expiresAt);
-    this.#pruneNames(now, peer); // the resource may have another pattern than before
+    peer.pruneNames(now); // the resource may have another pattern than before
     if (this.#nextExpiryCheck === NEVER) this.#nextExpiryCheck = after(now, EXPIRY_INTERVAL_MS);
     this.#events.push({ tag: "flow-authorized", ref: flow.ref });
   }
@@ -541,7 +462,7 @@ export class GatewayState {
 
   #onRevoked(now: Millis, peer: Peer, resourceId: string): void {
     this.#events.push({ tag: "access-revoked", clientId: peer.clientId, resourceId });
-    if (!peer.access.isEmpty) return this.#pruneNames(now, peer);
+    if (!peer.access.isEmpty) return peer.pruneNames(now);
     this.#sayGoodbye(now, peer);
     this.#connectivity.closeConnection(peer.clientId);
     this.#removePeer(peer.clientId, "no resource is left to it");
@@ -574,7 +495,7 @@ export class GatewayState {
     const unix = Math.floor((this.#unixMillisAtZero + now) / 1000) as UnixSeconds;
     for (const peer of [...this.#peers.values()]) {
       for (const resourceId of peer.access.expire(unix)) this.#onRevoked(now, peer, resourceId);
-      peer.nat?.sweep(now);
+      peer.sweep(now);
     }
     this.#nextExpiryCheck = this.#peers.size > 0 ? after(now, EXPIRY_INTERVAL_MS) : NEVER;
   }
@@ -628,8 +549,4 @@ export class GatewayState {
 
 function isProxyAddress(ip: IpAddress): boolean {
   return (ip.family === 4 ? PROXY_RANGE_V4 : PROXY_RANGE_V6).contains(ip);
-}
-
-function addressOf(peer: Peer, packet: PacketRef): IpAddress {
-  return packet.version === 4 ? peer.ipv4 : peer.ipv6;
 }

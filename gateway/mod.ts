@@ -4,3 +4,4 @@
  */
 export * from "./gateway_state.ts";
 export { type TunnelAddresses } from "./access_table.ts";
+export { type PeerStatus } from "./peer.ts";

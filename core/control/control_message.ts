@@ -102,8 +102,11 @@ export function parseControlPacket(
   }
 }
 
-const resource = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_ID_LENGTH));
-const domain = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_DOMAIN_LENGTH));
+/** So that what was read can always be written again: other characters take up to six bytes. */
+const PRINTABLE = /^[\x21-\x7e]+$/;
+
+const resource = v.pipe(v.string(), v.maxLength(MAX_ID_LENGTH), v.regex(PRINTABLE));
+const domain = v.pipe(v.string(), v.maxLength(MAX_DOMAIN_LENGTH), v.regex(PRINTABLE));
 
 const proxyIp = v.pipe(
   v.string(),

@@ -100,6 +100,9 @@ Deno.test("control packets that make no sense are refused", () => {
     { ...good, proxy_ips: "100.96.0.1" },
     { ...good, domain: "" },
     { ...good, domain: "a".repeat(254) },
+    { ...good, domain: "b\u00fccher.example" },
+    { ...good, domain: "a b" },
+    { ...good, resource: "\u0001" },
     { ...good, resource: 7 },
     { domain: "a.b" },
     [],
@@ -143,4 +146,23 @@ Deno.test("a message that cannot fit into a packet is refused by the writer", ()
     RangeError,
     "1232",
   );
+});
+
+Deno.test("whatever can be read can be answered", () => {
+  const text = (maxLength: number) =>
+    fc.array(fc.oneof(fc.constantFrom('"', "\\", "/", "\u0001"), fc.string({ maxLength: 1 })), {
+      maxLength,
+    }).map((characters) => characters.join(""));
+  const messages = fc.record({
+    resource: fc.oneof(text(256), fc.constant('"'.repeat(256))),
+    domain: fc.oneof(text(253), fc.constant("\\".repeat(253))),
+    proxy_ips: fc.constant(["100.96.0.1"]),
+  });
+  fc.assert(fc.property(messages, (value) => {
+    const message = parse(json(ControlEvent.AssignedIps, value));
+    if (message?.tag !== "assigned-ips") return;
+    const { resourceId, domain } = message;
+    const status = { resourceId, domain, status: "inactive" as const };
+    assertEquals(parse(domainStatusPacket(status)), { tag: "domain-status", ...status });
+  }));
 });

@@ -89,6 +89,13 @@ export class PendingResolutions {
     return pending.resolution;
   }
 
+  /** Forgets all wishes; nobody waits for their answers any more. */
+  clear(): void {
+    this.#byId.clear();
+    this.#ids.clear();
+    this.#perClient.clear();
+  }
+
   /** The next one that has waited for too long, if there is one. */
   takeOverdue(now: Millis): Resolution | undefined {
     for (const [id, { givenUpAt }] of this.#byId) {

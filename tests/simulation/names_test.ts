@@ -208,6 +208,27 @@ Deno.test("a reply that comes after its flow is over does not reach the client",
   assertEquals(world.gateway.machine.status(world.network.now).drops.natExpired, 1);
 });
 
+Deno.test("an error on the way comes from the proxy address, whoever sent it", () => {
+  const world = makeWorld({ [HOST]: ["10.7.0.1"] });
+  query(world, HOST);
+  exchange(world, HOST, 1);
+  const request = world.gateway.received.at(-1)!;
+  for (const router of [ADDRESSES.gateway.ipv4, ip("10.9.9.9")]) {
+    const error = new Uint8Array(28 + request.length);
+    error.set([0x45, 0, 0, error.length, 0, 0, 0, 0, 64, PROTOCOL.icmp]);
+    error.set(router.bytes, 12);
+    error.set(ADDRESSES.client.ipv4.bytes, 16);
+    error[20] = 11; // time exceeded
+    error.set(request, 28);
+    const before = world.client.received.length;
+    world.gateway.send(world.network.now, error);
+    assert(world.runUntilClientGot(before + 1, 1_000));
+    const got = world.client.received.at(-1)!;
+    assertEquals(new IpAddress(got.slice(12, 16)), proxyOf(HOST));
+    assertEquals(describe(got.subarray(28)), `${ADDRESSES.client.ipv4} -> ${proxyOf(HOST)}: 1`);
+  }
+});
+
 Deno.test("names work when many datagrams are lost", () => {
   for (let seed = 1; seed <= 5; seed++) {
     const world = makeWorld({ [HOST]: ["10.7.0.1"] });
