@@ -4,7 +4,7 @@ import { loadDeviceId } from "./device_id.ts";
 import { readHardwareIds } from "./hardware_ids.ts";
 import { loadToken, TOKEN_VARIABLE } from "./token.ts";
 
-Deno.test("the token in the environment wins over the file and leaves the environment", () => {
+Deno.test("the token in the environment wins over systemd's and that over the file, and leaves the environment", () => {
   withDirectory((directory) => {
     const path = `${directory}/token`;
     Deno.writeTextFileSync(path, "from-file\n", { mode: 0o600 });
@@ -12,6 +12,10 @@ Deno.test("the token in the environment wins over the file and leaves the enviro
     assertEquals(loadToken(path).reveal(), "from-env");
     assertEquals(Deno.env.has(TOKEN_VARIABLE), false);
     assertEquals(loadToken(path).reveal(), "from-file");
+    Deno.writeTextFileSync(`${directory}/${TOKEN_VARIABLE}`, " from-systemd\n");
+    Deno.env.set("CREDENTIALS_DIRECTORY", directory);
+    assertEquals(loadToken(path).reveal(), "from-systemd");
+    Deno.env.delete("CREDENTIALS_DIRECTORY");
     const error = assertThrows(() => loadToken(`${path}.none`), ConfigError);
     assertStringIncludes(
       error.message,

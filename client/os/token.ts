@@ -3,9 +3,15 @@
  * @module
  */
 
-import { ConfigError, readTokenFile, type Secret, takeSecretEnv } from "@firezone/core/cli";
+import {
+  ConfigError,
+  readCredential,
+  readTokenFile,
+  type Secret,
+  takeSecretEnv,
+} from "@firezone/core/cli";
 
-/** The variable that may hold the token. */
+/** The variable that may hold the token, and the name of the systemd credential that may. */
 export const TOKEN_VARIABLE = "FIREZONE_TOKEN";
 
 /** The file that holds the token unless another is named. */
@@ -14,12 +20,14 @@ export const DEFAULT_TOKEN_PATH: string = Deno.build.os === "windows"
   : "/etc/dev.firezone.client/token";
 
 /**
- * The token from the environment, which is cleared of it at once, or else from a file.
+ * The token from the environment, which is cleared of it at once, or else from the credential that
+ * systemd passes (`LoadCredential=FIREZONE_TOKEN:…`), or else from a file.
  *
- * @throws ConfigError if it is in neither place, or others could read the file
+ * @throws ConfigError if it is in none of these, or others could read the file
  */
 export function loadToken(path: string = DEFAULT_TOKEN_PATH): Secret {
-  const token = takeSecretEnv(TOKEN_VARIABLE) ?? readTokenFile(path);
+  const token = takeSecretEnv(TOKEN_VARIABLE) ?? readCredential(TOKEN_VARIABLE) ??
+    readTokenFile(path);
   if (token !== undefined) return token;
   throw new ConfigError(
     `Can't find the Firezone token in $${TOKEN_VARIABLE} or in ${path}: ` +

@@ -48,6 +48,8 @@ export interface NetworkNotifierOptions {
   readonly watchedFiles?: readonly string[];
   /** Where the log lines go. */
   readonly log?: Logger;
+  /** How often sleep is looked for, and five times as rarely files; a second if left out. */
+  readonly tickMs?: number;
 }
 
 /** Somewhere on the Internet (root servers); nothing is sent there, only the way is looked up. */
@@ -90,7 +92,7 @@ export class NetworkNotifier {
     for (const path of options.watchedFiles ?? []) this.#files.set(path, readText(path));
     this.#epoll.add(this.#changes.fd, TOKEN.changes, { readable: true });
     this.#epoll.add(this.#wake.fd, TOKEN.wake, { readable: true });
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    this.#ticker = setInterval(() => this.#tick(), options.tickMs ?? TICK_MS);
     this.#waiting = this.#wait();
   }
 
