@@ -81,10 +81,15 @@ export class ServiceManager {
    */
   startWatchdog(isAlive: () => Promise<unknown>): void {
     if (this.watchdogMs === undefined || this.#timer !== undefined) return;
-    const report = () => void isAlive().then(() => this.send("WATCHDOG=1"), () => {});
-    report();
+    let isAsking = false;
+    const report = async () => {
+      if (isAsking) return;
+      isAsking = true;
+      await isAlive().then(() => this.send("WATCHDOG=1"), () => {});
+      isAsking = false;
+    };
+    void report();
     this.#timer = setInterval(report, this.watchdogMs / 2);
-    Deno.unrefTimer(this.#timer);
   }
 
   /** Sends assignments; answers whether the service manager took them. */
