@@ -73,6 +73,7 @@ export function warnOfOddities(config: RelayConfig, log: Logger): void {
 /**
  * Starts everything; it ends when disposed of.
  *
+ * @param statisticsMs time between two lines of statistics
  * @throws ConfigError when an address that the operator named cannot be used
  */
 export function startOperations(
@@ -80,6 +81,7 @@ export function startOperations(
   relay: OperatedRelay,
   telemetry: RelayTelemetry,
   log: Logger,
+  statisticsMs: number = STATISTICS_INTERVAL_MS,
 ): AsyncDisposable {
   const { healthCheckAddr, prometheus } = config;
   if (healthCheckAddr === "off" && prometheus) {
@@ -104,7 +106,7 @@ export function startOperations(
     if (!log.isEnabled("info")) return;
     await refresh();
     log.info("Relaying", { ...statistics.next(performance.now(), telemetry.metrics.totals) });
-  }, STATISTICS_INTERVAL_MS);
+  }, statisticsMs);
   running.defer(() => clearInterval(timer));
   return running;
 }
