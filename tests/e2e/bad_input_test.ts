@@ -193,6 +193,7 @@ function startWithout(
     ...[Deno.execPath(), "run", "-A", `${root}${name}/main.ts`],
     ...["--api-url", API_URL, "--firezone-id", `bad-${name}`],
     ...["--status-socket", `${deployment.folder}/bad-${name}.sock`],
+    ...(name === "client" ? ["--dns-control", "disabled"] : []),
   ], { env: { FIREZONE_TOKEN: "some-token-that-is-long-enough", NO_COLOR: "1" } });
 }
 
