@@ -7,6 +7,7 @@
  * @module
  */
 
+import { BUILD_REVISION_VARIABLE } from "@firezone/core/version";
 import { findUrlReferences } from "./module_graph.ts";
 import { type PackedFile, Packer } from "./pack.ts";
 
@@ -38,7 +39,7 @@ export class Compiler {
   /** Makes the executable `out` of an entry file; the program is called `name`. */
   async make(name: string, entry: string, out: string): Promise<Form> {
     if (this.#compileWorks) {
-      this.whyPacked = await compile(name, entry, out);
+      this.whyPacked = await compile(name, entry, out, await stamp());
       if (this.whyPacked === undefined) return "compiled";
       this.#compileWorks = false;
     }
@@ -49,7 +50,8 @@ export class Compiler {
   /** Makes a file that unpacks itself, whether or not it could be compiled. */
   async pack(name: string, entry: string, out: string): Promise<void> {
     this.#packer ??= new Packer(await Deno.readFile(Deno.execPath()));
-    const packed = this.#packer.pack({ name, main: "main.js", files: await bundle(entry) });
+    const [files, environment] = [await bundle(entry), await stamp()];
+    const packed = this.#packer.pack({ name, main: "main.js", files, environment });
     await replaceExecutable(out, packed);
     const wrong = await whatIsWrong(name, out);
     if (wrong !== undefined) throw new Error(`${out} does not work: ${wrong}`);
@@ -78,18 +80,36 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 /** Runs `deno compile`; why it did not work, if it did not. */
-async function compile(name: string, entry: string, out: string): Promise<string | undefined> {
+async function compile(
+  name: string,
+  entry: string,
+  out: string,
+  environment: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
   const includes = (await findUrlReferences(entry)).flatMap((file) => ["--include", file.path]);
   const temporary = `${out}.compiling`;
+  const envFile = `${out}.env`;
   try {
-    const failure = await deno(["compile", "-A", ...includes, "--output", temporary, entry]);
+    const lines = Object.entries(environment).map(([key, value]) => `${key}=${value}\n`);
+    await Deno.writeTextFile(envFile, lines.join(""));
+    const options = ["-A", `--env-file=${envFile}`, ...includes, "--output", temporary];
+    const failure = await deno(["compile", ...options, entry]);
     if (failure !== undefined) return failure;
     const wrong = await whatIsWrong(name, temporary);
     if (wrong !== undefined) return wrong;
     await Deno.rename(temporary, out);
   } finally {
-    await Deno.remove(temporary).catch(() => {});
+    for (const file of [temporary, envFile]) await Deno.remove(file).catch(() => {});
   }
+}
+
+/** Variables by which a program knows what it was made from; none outside of a git checkout. */
+async function stamp(): Promise<Readonly<Record<string, string>>> {
+  const given = Deno.env.get(BUILD_REVISION_VARIABLE);
+  const git = new Deno.Command("git", { args: ["rev-parse", "HEAD"], cwd: ROOT, stderr: "null" });
+  const found = given ??
+    await git.output().then((o) => new TextDecoder().decode(o.stdout).trim(), () => "");
+  return /^[0-9a-f]{7,64}$/.test(found) ? { [BUILD_REVISION_VARIABLE]: found } : {};
 }
 
 /** Bundles a program's entry file and what it names by URL; file names stay as they are. */

@@ -32,6 +32,8 @@ export interface Program {
   readonly files: readonly PackedFile[];
   /** Which of the files is run. */
   readonly main: string;
+  /** Variables that it finds set; names and values of letters, digits and `_` alone. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** Packs programs around one runtime, which is compressed once. */
@@ -59,7 +61,9 @@ export class Packer {
   }
 }
 
-function unpackScript({ name, main }: Program, id: string, offset: number): string {
+function unpackScript(program: Program, id: string, offset: number): string {
+  const { name, main, environment = {} } = program;
+  const variables = Object.entries(environment).map(([key, value]) => ` ${key}=${value}`).join("");
   return `#!/bin/sh
 # ${name}: unpacks itself once, then runs. FIREZONE_UNPACK_DIR chooses where.
 set -eu
@@ -93,7 +97,7 @@ if [ ! -O "$folder" ] || [ ! -O "$dir" ]; then
   echo "${name}: Cannot run from $dir: it belongs to another user; set FIREZONE_UNPACK_DIR" >&2
   exit 1
 fi
-export DENO_NO_UPDATE_CHECK=1 DENO_DIR="$dir/cache"
+export DENO_NO_UPDATE_CHECK=1 DENO_DIR="$dir/cache"${variables}
 exec "$dir/deno" run -A --no-config --no-lock --no-remote --no-npm "$dir/${main}" "$@"
 `;
 }
