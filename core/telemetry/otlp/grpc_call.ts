@@ -174,8 +174,10 @@ function unframe(chunks: readonly Uint8Array[]): Uint8Array {
   return whole.subarray(FRAME_HEADER_LENGTH, FRAME_HEADER_LENGTH + length);
 }
 
+/** Of a stream that fails with its connection, the connection's reason. */
 function reasonOf(error: unknown): string {
-  return shorten(error instanceof Error ? error.message : String(error));
+  const first = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return shorten(first instanceof Error ? first.message : String(first));
 }
 
 function percentDecoded(text: string): string {
