@@ -11,7 +11,7 @@ import { type Damage, damages, type RawAttribute, TYPE, u32, wildAttribute } fro
 
 /** How a request proves who sends it. */
 export interface Proof {
-  /** Index into the world's users. */
+  /** Index into the world's users; -1 is the one whom the client is most of the time. */
   readonly user: number;
   /** `none` leaves all of it away, to learn a nonce. */
   readonly nonce: "fresh" | "none" | "of-another" | "invented" | "first";
@@ -69,7 +69,9 @@ export type Step =
   /** What becomes of ports that are to be opened from now on. */
   | { readonly op: "sockets"; readonly answer: "open" | "refuse" | "later" }
   /** A port that was to be opened later. */
-  | { readonly op: "report"; readonly which: number; readonly isOpen: boolean };
+  | { readonly op: "report"; readonly which: number; readonly isOpen: boolean }
+  /** A user has a newer allocation with a sibling. */
+  | { readonly op: "superseded"; readonly which: number };
 
 /** What a relay is made of. */
 export interface RelaySetup {
@@ -81,6 +83,10 @@ export interface RelaySetup {
   readonly legacyChannels: boolean;
   /** Whether user 0 may have several allocations. */
   readonly hasSharedUser: boolean;
+  /** Whether as many ports above ours belong to a sibling. */
+  readonly hasSibling: boolean;
+  /** Whether strangers get few answers. */
+  readonly isStingy: boolean;
 }
 
 /** A relay. */
@@ -89,20 +95,26 @@ export const setups: fc.Arbitrary<RelaySetup> = fc.record({
   ports: fc.integer({ min: 1, max: 6 }),
   legacyChannels: fc.boolean(),
   hasSharedUser: fc.boolean(),
+  hasSibling: fc.boolean(),
+  isStingy: fc.nat(7).map((n) => n === 0),
 });
 
 const METHOD = { binding: 1, allocate: 3, refresh: 4, permission: 8, channelBind: 9 } as const;
 const CHANNELS = [0x4000, 0x4001, 0x4002, 0x4fff, 0x5000, 0x7fff];
 const UNBOUNDED = 0xffff_ffff;
 
-const client = fc.nat(6);
-const user = fc.oneof({ weight: 12, arbitrary: fc.nat(3) }, {
+const client = fc.oneof({ weight: 20, arbitrary: fc.nat(5) }, {
   weight: 1,
-  arbitrary: fc.integer({ min: 4, max: 9 }),
+  arbitrary: fc.constant(6),
 });
+const user = fc.oneof(
+  { weight: 20, arbitrary: fc.constant(-1) },
+  { weight: 2, arbitrary: fc.nat(3) },
+  { weight: 1, arbitrary: fc.integer({ min: 4, max: 9 }) },
+);
 const peer = fc.oneof({ weight: 8, arbitrary: fc.nat(5) }, {
   weight: 2,
-  arbitrary: fc.integer({ min: 6, max: 13 }),
+  arbitrary: fc.integer({ min: 6, max: 14 }),
 });
 const channel = fc.oneof({ weight: 8, arbitrary: fc.nat(2) }, { weight: 1, arbitrary: fc.nat(5) })
   .map((i) => CHANNELS[i]!);
@@ -177,8 +189,7 @@ const anyRequest = fc.nat(0x3fff).chain((type) =>
   request(type, fc.subarray<Ask>([udp, raw(TYPE.lifetime, u32(0))]))
 );
 
-/** Anything. */
-export const steps: fc.Arbitrary<Step> = fc.oneof(
+const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: request(METHOD.allocate, allocation) },
   { weight: 3, arbitrary: request(METHOD.refresh, optional(lifetime, 4)) },
   { weight: 7, arbitrary: request(METHOD.channelBind, binding) },
@@ -220,8 +231,11 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       op: fc.constant("wait" as const),
-      ms: fc.constantFrom(0, 1, 999, 300_000, 599_999, 600_000, 1_000_000, 3_600_001),
-      toDeadline: fc.boolean(),
+      ms: fc.oneof(
+        fc.constantFrom(0, 1, 999, 30_000),
+        fc.constantFrom(300_000, 599_999, 600_000, 1_000_000, 3_600_001),
+      ),
+      toDeadline: fc.nat(3).map((n) => n === 0),
     }),
   },
   {
@@ -239,4 +253,64 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
       isOpen: fc.boolean(),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({ op: fc.constant("superseded" as const), which: fc.nat(3) }),
+  },
 );
+
+const good = (step: RequestStep): RequestStep => ({
+  ...step,
+  proof: { user: -1, nonce: "fresh", key: "right" },
+  wild: [],
+  damage: [],
+  fingerprint: "none",
+});
+const dual = fc.constantFrom([udp], [udp, raw(TYPE.additionalFamily, u32(2 << 24))]);
+const dataOn = (client: number, channel: number): Step => (
+  { op: "channel-data", client, channel, length: 3, lie: 0 }
+);
+
+/** A client that allocates, binds some channels and uses them, without mishap. */
+const session = client.chain((index) =>
+  fc.tuple(
+    request(METHOD.allocate, dual, fc.constant(index)).map(good),
+    fc.array(request(METHOD.channelBind, binding, fc.constant(index)).map(good), { maxLength: 3 }),
+  ).map(([allocate, binds]): readonly Step[] => [
+    allocate,
+    ...binds,
+    ...CHANNELS.slice(0, 3).map((channel) => dataOn(index, channel)),
+  ])
+);
+
+/** Two clients that bind channels to the ports that they, or a sibling's clients, may have. */
+const meeting = fc.tuple(fc.nat(2), fc.constantFrom(6, 8), fc.constantFrom(7, 9)).chain(
+  ([index, first, second]) => {
+    const bind = (client: number, channel: number, peer: number) =>
+      request(
+        METHOD.channelBind,
+        fc.constant([raw(TYPE.channelNumber, u32(channel << 16)), { ask: "peer" as const, peer }]),
+        fc.constant(client),
+      ).map(good);
+    const each = (client: number) =>
+      fc.tuple(
+        request(METHOD.allocate, dual, fc.constant(client)).map(good),
+        bind(client, 0x4000, first),
+        bind(client, 0x4001, second),
+      );
+    return fc.tuple(each(index), each(index + 1)).map((lists): readonly Step[] => [
+      ...lists.flat(),
+      ...[index, index + 1].flatMap((c) => [dataOn(c, 0x4000), dataOn(c, 0x4001)]),
+    ]);
+  },
+);
+
+/** Some sessions with anything between. */
+export const sequences: fc.Arbitrary<readonly Step[]> = fc.array(
+  fc.oneof(
+    { weight: 2, arbitrary: session },
+    { weight: 1, arbitrary: meeting },
+    { weight: 20, arbitrary: steps.map((step): readonly Step[] => [step]) },
+  ),
+  { maxLength: 100, size: "max" },
+).map((lists) => lists.flat());

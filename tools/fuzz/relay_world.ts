@@ -41,7 +41,7 @@ const USERS = [
   `${EPOCH + 10_000_000}:alice`,
   `${EPOCH + 10_000_000}:bob`,
   `${EPOCH + 10_000_000}:carol`,
-  `${EPOCH + 2000}:dave`,
+  `${EPOCH + 4000}:dave`,
   `${EPOCH - 1}:late`,
   "18446744073709551615:absurd",
   "9007199254740993:rounded",
@@ -56,10 +56,11 @@ const PEERS = [
   "[2001:db8:9::9]:7000",
   "[2001:db8:9::9]:7001",
   "192.0.2.11:3478",
-  // Our own allocations, and ports of ours that are none.
+  // Our own allocations, a sibling's if there is one, and ports of ours that are none.
   `203.0.113.1:${LOWEST_PORT}`,
   `203.0.113.1:${LOWEST_PORT + 1}`,
   `[2001:db8::1]:${LOWEST_PORT}`,
+  `[2001:db8::1]:${LOWEST_PORT + 1}`,
   "203.0.113.1:3478",
   "127.0.0.1:80",
   "224.0.0.1:7000",
@@ -91,6 +92,7 @@ export class RelayWorld {
   #lastBytes: { client: SocketAddress; bytes: Uint8Array } | undefined;
   /** What is being handled, for the question whether a port may be closed now. */
   #current: { client: SocketAddress; message: StunMessage } | undefined;
+  #superseded: number | undefined;
 
   // The owner's side: by id.
   readonly #opening = new Map<number, RelayCommand>();
@@ -116,7 +118,14 @@ export class RelayWorld {
       ports: { lowest: LOWEST_PORT, highest: LOWEST_PORT + setup.ports - 1 },
       legacyChannels: setup.legacyChannels,
       sharedUsernames: setup.hasSharedUser ? [USERS[0]!] : [],
+      relayPorts: { lowest: LOWEST_PORT, highest: LOWEST_PORT + this.#relayPorts - 1 },
+      ...(setup.isStingy && { budget: { perSource: 2, burst: 5, total: 20 } }),
     });
+  }
+
+  /** Size of the range of all workers together. */
+  get #relayPorts(): number {
+    return this.#setup.ports * (this.#setup.hasSibling ? 2 : 1);
   }
 
   /** Does one thing and checks everything. */
@@ -146,7 +155,10 @@ export class RelayWorld {
       case "report": {
         const late = [...this.#opening.values()];
         if (late.length > 0) this.#report(late[step.which % late.length]!, step.isOpen);
+        break;
       }
+      case "superseded":
+        this.#supersede(step.which);
     }
     this.#settle();
     this.#check();
@@ -156,9 +168,13 @@ export class RelayWorld {
 
   #request(step: RequestStep): void {
     const client = CLIENTS[step.client]!;
-    if (step.proof.nonce !== "none" && this.#noncesOf(client).length === 0) this.#learnNonce(client);
+    if (step.proof.nonce !== "none" && this.#noncesOf(client).length === 0) {
+      this.#learnNonce(client);
+    }
     const id = this.#random(12);
-    const key = this.#keyOf(step.proof);
+    const user = step.proof.user < 0 ? step.client % 4 : step.proof.user;
+    const proof = { ...step.proof, user };
+    const key = this.#keyOf(proof);
     const attributes: RawAttribute[] = [
       ...step.wild,
       ...step.ask.map((ask) => {
@@ -166,7 +182,7 @@ export class RelayWorld {
         const { ip, port } = PEERS[ask.peer]!;
         return { type: TYPE.peerAddress, value: xorAddress(ip.bytes, port, id) };
       }),
-      ...this.#proofAttributes(client, step.proof),
+      ...this.#proofAttributes(client, proof),
     ];
     const bytes = rawStun(step.type, id, attributes, {
       key,
@@ -221,21 +237,27 @@ export class RelayWorld {
     const isDue = claimed <= step.length && channel !== undefined && channel.until > this.#now;
     const peer = channel?.peer;
     const { forwarded, offset } = this.#fromClient(client, bytes);
-    const sibling = isDue && isOurs(peer!) ? this.#behind(peer!, promised!.port) : undefined;
-    const isExpected = isDue && (!isOurs(peer!) || sibling !== undefined);
+    const kind = isDue ? this.#kindOf(peer!) : undefined;
+    const other = kind === "ours" ? this.#behind(peer!, promised!.port) : undefined;
+    const isExpected = isDue && (kind !== "ours" || other !== undefined);
     assertEquals(forwarded, isExpected, `ChannelData on ${step.channel} by ${client}`);
     if (!forwarded) return;
     const out = this.#out;
     assertEquals([out.start - offset, out.end - offset], [4, 4 + claimed]);
-    if (sibling !== undefined) {
+    if (other !== undefined) {
       assertEquals(out.direction, "client");
-      assertEquals([out.destination.key, out.channel], [sibling.client, sibling.channel]);
+      assertEquals([out.destination.key, out.channel], [other.client, other.channel]);
       this.#coverage.hit("data between two clients of ours");
       return;
     }
-    assertEquals(out.direction, "peer");
+    assertEquals(out.direction, kind === "sibling" ? "sibling" : "peer");
     assertEquals([out.destination.key, out.allocationPort], [peer!.key, promised!.port]);
-    this.#coverage.hit("data to a peer");
+    this.#coverage.hit(`data to a ${out.direction}`);
+  }
+
+  #kindOf({ ip, port }: SocketAddress): "outside" | "ours" | "sibling" {
+    if (ip.text !== PUBLIC[4].text && ip.text !== PUBLIC[6].text) return "outside";
+    return port < LOWEST_PORT + this.#setup.ports ? "ours" : "sibling";
   }
 
   /** Whom a packet from a port of ours to another reaches. */
@@ -301,6 +323,19 @@ export class RelayWorld {
     return { forwarded, offset };
   }
 
+  /** A user whose only allocation is here has made one with a sibling. */
+  #supersede(which: number): void {
+    const sole = [...this.#open.values()].filter(({ soleOf }) => soleOf !== undefined);
+    const superseded = sole[which % Math.max(1, sole.length)];
+    if (superseded === undefined) return;
+    this.#current = undefined;
+    this.#superseded = superseded.port;
+    this.#server.handleSuperseded(this.#now, superseded.id, superseded.soleOf!);
+    this.#settle();
+    this.#superseded = undefined;
+    assert(!this.#open.has(superseded.id), "a superseded allocation ends");
+  }
+
   // Time
 
   #wait(ms: number, toDeadline: boolean): void {
@@ -350,8 +385,9 @@ export class RelayWorld {
     }
   }
 
-  #reasonToEnd(client: string, { endsAt, username }: Promised): string | undefined {
+  #reasonToEnd(client: string, { endsAt, username, port }: Promised): string | undefined {
     if (this.#now >= endsAt) return "expired";
+    if (this.#superseded === port) return "superseded";
     const { message, client: sender } = this.#current ?? {};
     if (message?.method === METHOD.refresh && sender?.key === client) return "deleted";
     if (message?.method === METHOD.allocate && message.username === username) return "replaced";
@@ -445,10 +481,6 @@ export class RelayWorld {
     }
     this.#coverage.hit("steps");
   }
-}
-
-function isOurs({ ip, port }: SocketAddress): boolean {
-  return (ip.text === PUBLIC[4].text || ip.text === PUBLIC[6].text) && port >= LOWEST_PORT;
 }
 
 function keys<K>(map: ReadonlyMap<K, unknown>): K[] {

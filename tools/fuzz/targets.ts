@@ -1,0 +1,16 @@
+/**
+ * All that can be fuzzed.
+ * @module
+ */
+
+import { iceTarget } from "./ice.ts";
+import { portalTarget } from "./portal.ts";
+import { relayTarget } from "./relay.ts";
+import { stunTarget } from "./stun.ts";
+import type { FuzzTarget } from "./target.ts";
+import { wireguardTarget } from "./wireguard.ts";
+
+/** By name. */
+export const FUZZ_TARGETS: ReadonlyMap<string, FuzzTarget> = new Map(
+  [relayTarget, stunTarget, iceTarget, wireguardTarget, portalTarget].map((t) => [t.name, t]),
+);
