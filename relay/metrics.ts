@@ -18,7 +18,7 @@ import { PACKET_SIZE_BOUNDS } from "./counters.ts";
 import { type RelayReport, TURN_BOUNDS } from "./report.ts";
 
 /** What clients ask for, as metrics have it. */
-const MESSAGE_TYPES: ReadonlyMap<number, string> = new Map([
+export const MESSAGE_TYPES: ReadonlyMap<number, string> = new Map([
   [METHOD.binding, "binding"],
   [METHOD.allocate, "allocate"],
   [METHOD.refresh, "refresh"],
