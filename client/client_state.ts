@@ -30,6 +30,7 @@ import {
   type IpAddress,
   isAddressAt,
   isMulticast,
+  packetMemory,
   PacketRef,
   Parse,
   parsePacket,
@@ -138,7 +139,7 @@ export class ClientState {
   readonly #packets: Uint8Array[] = [];
   readonly #packet = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
-  readonly #plain = new Uint8Array(65_536);
+  readonly #plain = packetMemory(65_536);
   readonly #drops = {
     malformed: 0,
     notOurSource: 0,

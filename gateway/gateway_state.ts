@@ -39,6 +39,7 @@ import {
   isAddressAt,
   isIcmpError,
   isMulticast,
+  packetMemory,
   PacketRef,
   Parse,
   parsePacket,
@@ -110,7 +111,7 @@ export class GatewayState {
   readonly #events: GatewayEvent[] = [];
   readonly #packet = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
-  readonly #plain = new Uint8Array(65_536);
+  readonly #plain = packetMemory(65_536);
   readonly #drops = {
     malformed: 0,
     notClientAddress: 0,

@@ -18,13 +18,15 @@
  * Packets of one flow leave in the order in which they came. Between flows order may change, except
  * around fragments and other packets of which no flow can be told.
  *
- * Cost: one copy of every byte, one sum of those that have a neighbour to merge with.
+ * Cost: every byte is copied once and summed if it has a neighbour to merge with, in one go where
+ * all buffers are packet memory; then nothing is allocated, else a view per packet.
  * @module
  */
 
 import { readU16, readU32, writeU16 } from "../bytes/fields.ts";
 import { finishChecksum, foldSum, sumBytes, sumPseudoHeader, sumView } from "./checksum.ts";
 import { packetLength, PROTOCOL, TCP_FLAG } from "./packet.ts";
+import { copySumAt, placeInPacketMemory, sumAt } from "./packet_memory.ts";
 import {
   VIRTIO_HEADER_LENGTH,
   VIRTIO_NET_HDR_GSO_TCPV4,
@@ -47,6 +49,8 @@ export interface PacketSink {
 export interface CoalescerOptions {
   /** Whether TUN takes UDP super-packets (`TUN_F_USO4`, `TUN_F_USO6`; Linux 6.2); default true. */
   readonly udp?: boolean;
+  /** Where the buffers come from, `packetMemory` for one; ordinary memory by default. */
+  readonly allocate?: (length: number) => Uint8Array<ArrayBuffer>;
 }
 
 const MAX_PACKET = 65_535;
@@ -74,8 +78,8 @@ type Kind = typeof Kind[keyof typeof Kind];
 
 /** A super-packet under way. */
 class Slot {
-  readonly buf = new Uint8Array(VIRTIO_HEADER_LENGTH + MAX_PACKET + 1);
-  readonly view = new DataView(this.buf.buffer);
+  readonly view: DataView;
+  readonly place: number;
   isOpen = false;
   hash = 0;
   /** Where the next payload goes. */
@@ -83,8 +87,15 @@ class Slot {
   count = 0;
   payloadLength = 0; // of the first packet: the size of all but the last
   nextSequence = 0;
+  /** Sum of addresses and protocol, the part of the pseudo header that all packets share. */
+  pseudoSum = 0;
   /** Whether the first packet's transport checksum was looked at and found right. */
   isVerified = false;
+
+  constructor(readonly buf: Uint8Array) {
+    this.view = new DataView(buf.buffer, buf.byteOffset, buf.byteLength);
+    this.place = placeInPacketMemory(buf);
+  }
 }
 
 /**
@@ -99,10 +110,12 @@ class Slot {
  */
 export class Coalescer {
   readonly #mergesUdp: boolean;
+  readonly #allocate: (length: number) => Uint8Array;
   readonly #slots: Slot[] = [];
   #usedSlots = 0;
   #lastSlot = 0;
-  readonly #singles = new Uint8Array(SINGLES_LENGTH);
+  readonly #singles: Uint8Array;
+  readonly #singlesPlace: number;
   #singlesEnd = 0;
   // What to write, in order of arrival: a slot's index, or SINGLE with a place in #singles.
   readonly #itemSlot = new Int32Array(MAX_ITEMS);
@@ -110,8 +123,9 @@ export class Coalescer {
   readonly #itemLength = new Int32Array(MAX_ITEMS);
   #items = 0;
 
-  #buf: Uint8Array = this.#singles;
+  #buf: Uint8Array = new Uint8Array(0);
   #view: DataView = new DataView(this.#buf.buffer);
+  #place = -1; // of the buffer in the packet memory
   // The packet at hand, filled by #classify.
   #start = 0;
   #end = 0;
@@ -124,6 +138,9 @@ export class Coalescer {
   /** A coalescer with nothing in it; its buffers grow to about 2 MiB as flows ask for them. */
   constructor(options: CoalescerOptions = {}) {
     this.#mergesUdp = options.udp ?? true;
+    this.#allocate = options.allocate ?? ((length) => new Uint8Array(length));
+    this.#singles = this.#allocate(SINGLES_LENGTH);
+    this.#singlesPlace = placeInPacketMemory(this.#singles);
   }
 
   /** Whether a flush would write nothing. */
@@ -146,6 +163,7 @@ export class Coalescer {
     if (buf !== this.#buf) {
       this.#buf = buf;
       this.#view = new DataView(buf.buffer, buf.byteOffset, buf.byteLength);
+      this.#place = placeInPacketMemory(buf);
     }
     const kind = this.#classify(start, start + length);
     if (kind === Kind.Aside) return this.#addSingle();
@@ -160,10 +178,7 @@ export class Coalescer {
     }
     if (slot === undefined) return this.#startSlot();
     if (this.#continues(slot) && this.#isVerified(slot)) {
-      if (this.#isTransportRight()) {
-        this.#append(slot);
-        return true;
-      }
+      if (this.#append(slot)) return true;
       slot.isOpen = false;
       return this.#addSingle();
     }
@@ -235,12 +250,6 @@ export class Coalescer {
   #isHeaderRight(): boolean {
     if (!this.#isIpv4) return true;
     return foldSum(sumBytes(this.#buf, this.#start, this.#transport)) === 0xffff;
-  }
-
-  #isTransportRight(): boolean {
-    const length = this.#end - this.#transport;
-    const sum = sumPseudoHeader(this.#buf, this.#start, this.#protocol, length);
-    return foldSum(sum + sumView(this.#view, this.#transport, this.#end)) === 0xffff;
   }
 
   /** Mixes addresses, ports and protocol. */
@@ -333,23 +342,49 @@ export class Coalescer {
     if (slot.isVerified) return true;
     const start = VIRTIO_HEADER_LENGTH;
     const transport = start + this.#transport - this.#start;
-    const sum = sumPseudoHeader(slot.buf, start, this.#protocol, slot.tail - transport);
-    slot.isVerified = foldSum(sum + sumView(slot.view, transport, slot.tail)) === 0xffff;
+    const sum = slot.place < 0
+      ? sumView(slot.view, transport, slot.tail)
+      : sumAt(slot.place + transport, slot.place + slot.tail);
+    slot.isVerified = foldSum(slot.pseudoSum + slot.tail - transport + sum) === 0xffff;
     return slot.isVerified;
   }
 
-  #append(slot: Slot): void {
+  /** Appends the packet's payload, or answers false because its checksum is wrong. */
+  #append(slot: Slot): boolean {
     const length = this.#end - this.#payload;
-    slot.buf.set(this.#buf.subarray(this.#payload, this.#end), slot.tail);
+    // The sum comes with the copy. What is copied in vain lies behind the super-packet's end.
+    const sum = slot.pseudoSum + this.#end - this.#transport +
+      sumBytes(this.#buf, this.#transport, this.#payload) +
+      this.#copySum(this.#payload, this.#end, slot.buf, slot.place, slot.tail);
+    if (foldSum(sum) !== 0xffff) return false;
     slot.tail += length;
     slot.count++;
     if (length < slot.payloadLength) slot.isOpen = false;
-    if (this.#protocol !== PROTOCOL.tcp) return;
+    if (this.#protocol !== PROTOCOL.tcp) return true;
     slot.nextSequence = (slot.nextSequence + length) >>> 0;
-    if ((this.#buf[this.#transport + 13]! & TCP_FLAG.psh) === 0) return;
+    if ((this.#buf[this.#transport + 13]! & TCP_FLAG.psh) === 0) return true;
     const flags = VIRTIO_HEADER_LENGTH + this.#transport - this.#start + 13;
     slot.buf[flags] = slot.buf[flags]! | TCP_FLAG.psh;
     slot.isOpen = false;
+    return true;
+  }
+
+  /** Copies bytes of the packet at hand; their sum. */
+  #copySum(from: number, to: number, dst: Uint8Array, dstPlace: number, dstStart: number): number {
+    const place = this.#place;
+    if (place >= 0 && dstPlace >= 0) {
+      return copySumAt(place + from, place + to, dstPlace + dstStart);
+    }
+    dst.set(this.#buf.subarray(from, to), dstStart);
+    return sumView(this.#view, from, to);
+  }
+
+  /** Copies the packet at hand. */
+  #copyAll(dst: Uint8Array, dstPlace: number, dstStart: number): void {
+    const place = this.#place;
+    if (place >= 0 && dstPlace >= 0) {
+      copySumAt(place + this.#start, place + this.#end, dstPlace + dstStart);
+    } else dst.set(this.#buf.subarray(this.#start, this.#end), dstStart);
   }
 
   /** Makes the packet the first of a super-packet. */
@@ -359,13 +394,16 @@ export class Coalescer {
     if (isPush) return this.#addSingle(); // nothing may follow it
     if (this.#usedSlots === MAX_SLOTS) return false;
     const index = this.#usedSlots++;
-    const slot = this.#slots[index] ??= new Slot();
+    const slot = this.#slots[index] ??= new Slot(
+      this.#allocate(VIRTIO_HEADER_LENGTH + MAX_PACKET + 1),
+    );
     const length = this.#end - this.#payload;
-    slot.buf.set(this.#buf.subarray(this.#start, this.#end), VIRTIO_HEADER_LENGTH);
+    this.#copyAll(slot.buf, slot.place, VIRTIO_HEADER_LENGTH);
     slot.tail = VIRTIO_HEADER_LENGTH + this.#end - this.#start;
     slot.count = 1;
     slot.payloadLength = length;
     slot.hash = this.#hash;
+    slot.pseudoSum = sumPseudoHeader(this.#buf, this.#start, this.#protocol, 0);
     slot.isOpen = true;
     slot.isVerified = false;
     if (this.#protocol === PROTOCOL.tcp) {
@@ -380,7 +418,7 @@ export class Coalescer {
     const start = this.#singlesEnd;
     const packet = start + VIRTIO_HEADER_LENGTH;
     writeEmptyVirtioHeader(this.#singles, start);
-    this.#singles.set(this.#buf.subarray(this.#start, this.#end), packet);
+    this.#copyAll(this.#singles, this.#singlesPlace, packet);
     this.#singlesEnd = packet + this.#end - this.#start;
     this.#itemSlot[this.#items] = SINGLE;
     this.#itemStart[this.#items] = start;
@@ -413,8 +451,7 @@ function finish(slot: Slot): void {
   const isTcp = protocol === PROTOCOL.tcp;
   const checksum = isTcp ? 16 : 6;
   if (!isTcp) writeU16(buf, transport + 4, length - ipHeader);
-  const sum = sumPseudoHeader(buf, start, protocol, length - ipHeader);
-  writeU16(buf, transport + checksum, foldSum(sum));
+  writeU16(buf, transport + checksum, foldSum(slot.pseudoSum + length - ipHeader));
   const type = !isTcp
     ? VIRTIO_NET_HDR_GSO_UDP_L4
     : isIpv4

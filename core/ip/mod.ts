@@ -7,6 +7,7 @@ export * from "./checksum.ts";
 export * from "./coalescing.ts";
 export * from "./icmp.ts";
 export * from "./packet.ts";
+export { packetMemory } from "./packet_memory.ts";
 export * from "./prefix_table.ts";
 export * from "./segmentation.ts";
 export * from "./traffic_filter.ts";

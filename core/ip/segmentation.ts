@@ -12,13 +12,15 @@
  *
  * Spec: `virtio_header.ts`; RFC 9293, RFC 768, RFC 3168 §6.1.2.
  * Owns: making segments. Does not own: the buffers, which are lent for one `begin` … `next` round.
- * Cost: one copy and one sum of every byte; nothing allocated but a view per segment.
+ * Cost: every byte is copied and summed once, in one go where both buffers are packet memory; then
+ * nothing is allocated, else a view per segment.
  * @module
  */
 
 import { readU16, readU32 } from "../bytes/fields.ts";
 import { finishChecksum, sumBytes, sumPseudoHeader, sumView } from "./checksum.ts";
 import { packetLength, PROTOCOL, TCP_FLAG } from "./packet.ts";
+import { copySumAt, placeInPacketMemory } from "./packet_memory.ts";
 import {
   VIRTIO_HEADER_LENGTH,
   VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -46,6 +48,9 @@ export class Segmenter {
   #view: DataView = new DataView(this.#buf.buffer);
   #dst: Uint8Array = this.#buf;
   #dstView: DataView = this.#view;
+  // Where both begin in the packet memory; below zero unless both lie there.
+  #place = -1;
+  #dstPlace = -1;
 
   #start = 0; // of the packet, behind the virtio header
   #end = 0;
@@ -90,6 +95,7 @@ export class Segmenter {
     if (buf !== this.#buf) {
       this.#buf = buf;
       this.#view = new DataView(buf.buffer, buf.byteOffset, buf.byteLength);
+      this.#findPlaces();
     }
     const packet = start + VIRTIO_HEADER_LENGTH;
     const length = packetLength(buf, packet, end);
@@ -116,6 +122,7 @@ export class Segmenter {
     if (dst !== this.#dst) {
       this.#dst = dst;
       this.#dstView = new DataView(dst.buffer, dst.byteOffset, dst.byteLength);
+      this.#findPlaces();
     }
     return this.#protocol === 0
       ? this.#nextSingle(dst, dstStart)
@@ -140,16 +147,20 @@ export class Segmenter {
   #nextSingle(dst: Uint8Array, dstStart: number): number {
     const length = this.#end - this.#start;
     this.#index++;
-    dst.set(this.#buf.subarray(this.#start, this.#end), dstStart);
-    if (this.#checksumStart !== 0) {
-      // The field holds the pseudo header's sum, so the sum over everything includes it.
-      const sum = sumView(this.#view, this.#start + this.#checksumStart, this.#end);
-      let checksum = finishChecksum(sum);
-      if (checksum === 0 && this.#checksumOffset === UDP_CHECKSUM) checksum = 0xffff;
-      const at = dstStart + this.#checksumStart + this.#checksumOffset;
-      dst[at] = checksum >>> 8;
-      dst[at + 1] = checksum;
+    if (this.#checksumStart === 0) {
+      this.#copy(this.#start, this.#end, dst, dstStart);
+      return length;
     }
+    const summed = this.#start + this.#checksumStart;
+    this.#copy(this.#start, summed, dst, dstStart);
+    // The field holds the pseudo header's sum, so the sum over everything includes it.
+    let checksum = finishChecksum(
+      this.#copySum(summed, this.#end, dst, dstStart + this.#checksumStart),
+    );
+    if (checksum === 0 && this.#checksumOffset === UDP_CHECKSUM) checksum = 0xffff;
+    const at = dstStart + this.#checksumStart + this.#checksumOffset;
+    dst[at] = checksum >>> 8;
+    dst[at + 1] = checksum;
     return length;
   }
 
@@ -210,16 +221,35 @@ export class Segmenter {
     const to = Math.min(from + this.#gsoSize, this.#end);
     const index = this.#index++;
     this.#position = to;
-    // One copy for payload and the room before it, over which the headers then go.
-    dst.set(this.#buf.subarray(from - headers, to), dstStart);
-    if (index > 0) this.#copyHeaders(dstStart);
+    this.#copyHeaders(dstStart);
     const length = headers + to - from;
     this.#patchIp(dstStart, length, index);
-    const sum = this.#transportSum + length - this.#transport + sumView(this.#view, from, to);
+    const sum = this.#transportSum + length - this.#transport +
+      this.#copySum(from, to, dst, dstStart + headers);
     const at = dstStart + this.#transport;
     if (this.#protocol === PROTOCOL.tcp) this.#patchTcp(at, sum, index);
     else this.#patchUdp(at, sum, length - this.#transport);
     return length;
+  }
+
+  #findPlaces(): void {
+    this.#place = placeInPacketMemory(this.#buf);
+    this.#dstPlace = placeInPacketMemory(this.#dst);
+    if (this.#place < 0 || this.#dstPlace < 0) this.#place = this.#dstPlace = -1;
+  }
+
+  /** Copies bytes of the read to `dst[dstStart]`; their sum. */
+  #copySum(from: number, to: number, dst: Uint8Array, dstStart: number): number {
+    const place = this.#place;
+    if (place >= 0) return copySumAt(place + from, place + to, this.#dstPlace + dstStart);
+    dst.set(this.#buf.subarray(from, to), dstStart);
+    return sumView(this.#view, from, to);
+  }
+
+  #copy(from: number, to: number, dst: Uint8Array, dstStart: number): void {
+    const place = this.#place;
+    if (place >= 0) copySumAt(place + from, place + to, this.#dstPlace + dstStart);
+    else dst.set(this.#buf.subarray(from, to), dstStart);
   }
 
   /** All our headers' lengths are multiples of four. */

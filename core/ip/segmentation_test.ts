@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { readU16, writeU16 } from "../bytes/fields.ts";
 import { makePacket, type PacketFields, transportChecksum } from "./packet_fixtures.ts";
+import { packetMemory } from "./packet_memory.ts";
 import { Segmenter } from "./segmentation.ts";
 import {
   VIRTIO_HEADER_LENGTH,
@@ -80,6 +81,7 @@ Deno.test("a single packet passes as it is, or with the checksum that the kernel
       plain.set(complete, VIRTIO_HEADER_LENGTH);
       assertEquals(segment(plain), [complete]);
       assertEquals(segment(singlePacket(fields)), [complete]);
+      assertEquals(segment(singlePacket(fields), packetMemory), [complete]);
     }
   }
 });
@@ -184,9 +186,14 @@ function singlePacket(fields: PacketFields): Uint8Array {
   return read;
 }
 
-function segment(read: Uint8Array): Uint8Array[] {
+function segment(
+  bytes: Uint8Array,
+  allocate = (length: number) => new Uint8Array(length),
+): Uint8Array[] {
   const segmenter = new Segmenter();
-  const dst = new Uint8Array(70_000).fill(0xaa);
+  const read = allocate(bytes.length);
+  read.set(bytes);
+  const dst = allocate(70_000).fill(0xaa);
   const packets: Uint8Array[] = [];
   segmenter.begin(read, 0, read.length);
   for (let n; (n = segmenter.next(dst, 5)) > 0;) packets.push(dst.slice(5, 5 + n));

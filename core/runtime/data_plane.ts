@@ -14,7 +14,7 @@
  * @module
  */
 
-import { Coalescer, type Family, Segmenter, type SocketAddress } from "../ip/mod.ts";
+import { Coalescer, type Family, packetMemory, Segmenter, type SocketAddress } from "../ip/mod.ts";
 import {
   Epoll,
   Errno,
@@ -99,8 +99,8 @@ export class DataPlane implements DatagramSink, InboundPackets {
   readonly #segmenter = new Segmenter();
   readonly #coalescer: Coalescer;
   readonly #tunWriter: { write(buf: Uint8Array, start: number, length: number): void };
-  readonly #read = new Uint8Array(TUN_READ_SIZE);
-  readonly #packet = new Uint8Array(PACKET_BUFFER);
+  readonly #read = packetMemory(TUN_READ_SIZE);
+  readonly #packet = packetMemory(PACKET_BUFFER);
   /** Bytes of the last send that need not be offered again. */
   accepted = 0;
   #udp4: UdpSocket | undefined;
@@ -112,7 +112,10 @@ export class DataPlane implements DatagramSink, InboundPackets {
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     this.#batch = new SendBatch(this);
-    this.#coalescer = new Coalescer({ udp: options.tun.udpSegmentation });
+    this.#coalescer = new Coalescer({
+      udp: options.tun.udpSegmentation,
+      allocate: packetMemory,
+    });
     this.#tunWriter = {
       write: (buf, start, length) => {
         if (options.tun.write(buf, start, length) !== TunWrite.Written) this.#lostWrites++;
