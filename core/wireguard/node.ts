@@ -147,7 +147,8 @@ export class WireGuardNode {
   /** For tunnels: a random index that no other tunnel has. */
   registerIndex(tunnel: WireGuardTunnel): number {
     while (true) {
-      const index = readU32le(this.random(4), 0);
+      // One bit less than there could be: larger numbers are objects to V8, two for every packet.
+      const index = readU32le(this.random(4), 0) >>> 1;
       if (this.#tunnels.has(index)) continue;
       this.#tunnels.set(index, tunnel);
       return index;
