@@ -5,7 +5,7 @@
  */
 
 import { base64 } from "@firezone/core/bytes";
-import { selectAead } from "@firezone/core/crypto";
+import { type AeadBackend, selectAead } from "@firezone/core/crypto";
 import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
 import type {
   ClientResource,
@@ -130,6 +130,8 @@ export interface WorldOptions {
   readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
   /** Whether there is a DNS resource, too: {@link NAMES}. */
   readonly hasNames?: boolean;
+  /** What seals and opens; node:crypto by default. */
+  readonly aead?: AeadBackend;
 }
 
 /** See the head of this file. */
@@ -157,7 +159,7 @@ export class TunnelWorld {
 
   constructor(options: WorldOptions) {
     const random = seededRandom(options.seed ?? 1);
-    const aead = selectAead("node");
+    const aead = options.aead ?? selectAead("node");
     const machine = () => ({
       privateKey: random(32),
       aead,
