@@ -19,7 +19,7 @@
  * @module
  */
 
-import { type Family, type IpAddress, Prefix } from "../ip/mod.ts";
+import { type Family, type IpAddress, Prefix, type SocketAddress } from "../ip/mod.ts";
 import { MAIN_TABLE, OsError, type Route, Rtnetlink, type Rule } from "../os/linux/mod.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
 import { FIREZONE_MARK } from "./data_plane.ts";
@@ -147,18 +147,22 @@ export class TunnelInterface {
     }
   }
 
-  /** Keeps what any program sends to these addresses, and no others, out of the tunnel. @throws OsError */
-  setBypass(ips: readonly IpAddress[]): void {
-    const wanted = new Map(ips.map((ip) => [ip.text, bypassRule(ip)]));
-    for (const [text, rule] of this.#bypass) {
-      if (wanted.has(text)) continue;
+  /**
+   * Keeps TCP connections of any program to these endpoints, and no others, out of the tunnel.
+   *
+   * @throws OsError
+   */
+  setBypass(endpoints: readonly SocketAddress[]): void {
+    const wanted = new Map(endpoints.map((endpoint) => [endpoint.key, bypassRule(endpoint)]));
+    for (const [key, rule] of this.#bypass) {
+      if (wanted.has(key)) continue;
       this.#netlink.removeRule(rule);
-      this.#bypass.delete(text);
+      this.#bypass.delete(key);
     }
-    for (const [text, rule] of wanted) {
-      if (this.#bypass.has(text)) continue;
+    for (const [key, rule] of wanted) {
+      if (this.#bypass.has(key)) continue;
       this.#netlink.addRule(rule);
-      this.#bypass.set(text, rule);
+      this.#bypass.set(key, rule);
     }
   }
 
@@ -265,12 +269,13 @@ function rules(): Rule[] {
   );
 }
 
-function bypassRule(ip: IpAddress): Rule {
+function bypassRule({ ip, port }: SocketAddress): Rule {
   return {
     family: ip.family,
     priority: BYPASS_PRIORITY,
     table: MAIN_TABLE,
     destination: new Prefix(ip, ip.bytes.length * 8),
+    tcpPort: port,
     protocol: BYPASS_PROTOCOL,
   };
 }

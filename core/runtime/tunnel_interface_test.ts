@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { requires } from "../../tests/requirements.ts";
-import { ip, prefix } from "../ip/mod.ts";
+import { ip, prefix, SocketAddress } from "../ip/mod.ts";
 import { Rtnetlink, TunDevice } from "../os/linux/mod.ts";
 import { connect, TestNetns } from "../os/linux/testing/netns.ts";
 import { FIREZONE_MARK } from "./data_plane.ts";
@@ -221,13 +221,18 @@ Deno.test({
       device.setAddresses(ip("100.64.0.1"), ip("fd00:2021:1111::1"));
       device.setRoutes([prefix("0.0.0.0/0"), prefix("203.0.113.0/24"), prefix("2001:db8::/32")]);
       const portal = ["203.0.113.10", "2001:db8:9::10"];
-      assertEquals(wayTo(ns, portal), ["tun-test", "tun-test"]);
-      device.setBypass(portal.map(ip));
-      device.setBypass(portal.map(ip));
-      assertEquals(wayTo(ns, portal), ["lan", "lan"]);
-      assertEquals(wayTo(ns, ["203.0.113.11"]), ["tun-test"]);
-      device.setBypass([ip("203.0.113.11")]);
-      assertEquals(wayTo(ns, [...portal, "203.0.113.11"]), ["tun-test", "tun-test", "lan"]);
+      const https = (address: string) => new SocketAddress(ip(address), 443);
+      const waysTo = (addresses: string[], port = 443, protocol = "tcp") =>
+        wayTo(ns, addresses, "ipproto", protocol, "dport", `${port}`);
+      assertEquals(waysTo(portal), ["tun-test", "tun-test"]);
+      device.setBypass(portal.map(https));
+      device.setBypass(portal.map(https));
+      assertEquals(waysTo(portal), ["lan", "lan"]);
+      assertEquals(waysTo(["203.0.113.11"]), ["tun-test"]);
+      assertEquals(waysTo(portal, 80), ["tun-test", "tun-test"]);
+      assertEquals(waysTo(portal, 443, "udp"), ["tun-test", "tun-test"]);
+      device.setBypass([https("203.0.113.11")]);
+      assertEquals(waysTo([...portal, "203.0.113.11"]), ["tun-test", "tun-test", "lan"]);
       // No close: the process was killed.
     }
     // An administrator's rule of the same priority is none of ours.
@@ -240,7 +245,7 @@ Deno.test({
     const device = ns.enter(() => TunnelInterface.attach(tun.name));
     const foreign = "rule 90 to 192.0.2.1/32";
     assertEquals(configuration(netlink), [foreign, ...RULES]);
-    device.setBypass([ip("203.0.113.10")]);
+    device.setBypass([new SocketAddress(ip("203.0.113.10"), 443)]);
     device.close();
     assertEquals(configuration(netlink), [foreign]);
   },

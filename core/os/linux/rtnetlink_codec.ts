@@ -15,7 +15,7 @@
  * @module
  */
 
-import { readU32le, writeU32le } from "../../bytes/fields.ts";
+import { readU16le, readU32le, writeU16le, writeU32le } from "../../bytes/fields.ts";
 import { type Family, IpAddress, Prefix } from "../../ip/address.ts";
 import {
   attributeNumber,
@@ -77,12 +77,15 @@ const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTPROT_STATIC = 4;
 const RTN_UNICAST = 1;
+const IPPROTO_TCP = 6;
 
 const FRA_DST = 1;
 const FRA_PRIORITY = 6;
 const FRA_FWMARK = 10;
 const FRA_TABLE = 15;
 const FRA_PROTOCOL = 21;
+const FRA_IP_PROTO = 22;
+const FRA_DPORT_RANGE = 24;
 const FR_ACT_TO_TBL = 1;
 const FIB_RULE_INVERT = 0x2;
 
@@ -160,6 +163,8 @@ export interface Rule {
   readonly inverted?: boolean;
   /** Match packets to these addresses alone. */
   readonly destination?: Prefix;
+  /** Match packets to this TCP port alone (Linux 4.17). */
+  readonly tcpPort?: number;
   /** Who made it, 0 to 255 (rtnetlink(7), `rtm_protocol`); "static" if absent. */
   readonly protocol?: number;
 }
@@ -320,6 +325,13 @@ export function writeRule(w: NetlinkWriter, rule: Rule): void {
   writeU32le(header, 8, rule.inverted ? FIB_RULE_INVERT : 0);
   w.header(header).u32(FRA_TABLE, rule.table).u32(FRA_PRIORITY, rule.priority);
   if (rule.destination) w.attribute(FRA_DST, rule.destination.ip.bytes);
+  if (rule.tcpPort !== undefined) {
+    // struct fib_rule_port_range: u16 first, u16 last, in host order
+    const range = new Uint8Array(4);
+    writeU16le(range, 0, rule.tcpPort);
+    writeU16le(range, 2, rule.tcpPort);
+    w.u8(FRA_IP_PROTO, IPPROTO_TCP).attribute(FRA_DPORT_RANGE, range);
+  }
   if (rule.mark !== undefined) w.u32(FRA_FWMARK, rule.mark);
   w.u8(FRA_PROTOCOL, rule.protocol ?? RTPROT_STATIC);
 }
@@ -340,6 +352,8 @@ export function parseRule({ body }: NetlinkMessage): Rule | undefined {
   const destination = toIp(body[0], attributes.get(FRA_DST));
   if (destination && body[1]! > destination.bytes.length * 8) return undefined;
   const protocol = attributeNumber(attributes.get(FRA_PROTOCOL)) ?? RTPROT_STATIC;
+  const ports = attributes.get(FRA_DPORT_RANGE);
+  const tcpPort = ports && ports.length >= 2 ? readU16le(ports, 0) : undefined;
   return {
     family: body[0] === AF_INET ? 4 : 6,
     priority: attributeNumber(attributes.get(FRA_PRIORITY)) ?? 0,
@@ -347,6 +361,7 @@ export function parseRule({ body }: NetlinkMessage): Rule | undefined {
     ...mark !== undefined && mark !== 0 && { mark },
     inverted: (readU32le(body, 8) & FIB_RULE_INVERT) !== 0,
     ...destination && { destination: new Prefix(destination, body[1]!) },
+    ...tcpPort !== undefined && { tcpPort },
     ...protocol !== RTPROT_STATIC && { protocol },
   };
 }
