@@ -25,7 +25,7 @@ export class PortalBypass {
     const isPlain = apiUrl.protocol === "ws:" || apiUrl.protocol === "http:";
     this.#port = apiUrl.port === "" ? (isPlain ? 80 : 443) : Number(apiUrl.port);
     this.#resolve = resolve;
-    const address = parseIpAddress(apiUrl.hostname.replace(/^\[(.*)\]$/, "$1"));
+    const address = parseIpAddress(withoutBrackets(apiUrl.hostname));
     if (address) this.#addresses = [address];
   }
 
@@ -51,6 +51,11 @@ export class PortalBypass {
 }
 
 async function resolveBySystem(host: string): Promise<IpAddress[]> {
-  const found = await lookup(host, { all: true });
+  const found = await lookup(withoutBrackets(host), { all: true });
   return found.flatMap(({ address }) => parseIpAddress(address) ?? []);
+}
+
+/** IPv6 addresses in URLs stand in brackets. */
+function withoutBrackets(host: string): string {
+  return host.replace(/^\[(.*)\]$/, "$1");
 }

@@ -7,12 +7,12 @@
  * @module
  */
 
-import { lookup } from "node:dns/promises";
 import { type IpAddress, parseIpAddress, parsePrefix } from "../ip/mod.ts";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "../portal/mod.ts";
 import { ConfigError } from "../cli/errors.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
+import { PortalBypass } from "./portal_bypass.ts";
 import { serveStatus, type StatusServer } from "./status_server.ts";
 import { NetworkNotifier } from "./network_notifier.ts";
 import { TUNNEL_TABLES, TunnelInterface } from "./tunnel_interface.ts";
@@ -53,6 +53,7 @@ export class TunnelHost<Command, Notice> {
   readonly #options: TunnelHostOptions<Command, Notice>;
   readonly #log: Logger;
   readonly #portal: PortalConnection;
+  readonly #bypass: PortalBypass;
   readonly #startedAt = performance.now();
   readonly #statusWaiters = new Map<number, (status: unknown) => void>();
   readonly #undo: (() => void)[] = [];
@@ -68,10 +69,11 @@ export class TunnelHost<Command, Notice> {
   constructor(options: TunnelHostOptions<Command, Notice>) {
     this.#options = options;
     this.#log = options.log;
+    this.#bypass = new PortalBypass(options.portal.apiUrl);
     this.#portal = new PortalConnection({
       ...options.portal,
       onEvent: (event) => this.#onPortal(event),
-      resolve: (host) => this.#resolveOutside(host),
+      resolve: this.#bypass.resolve,
     });
   }
 
@@ -141,17 +143,6 @@ export class TunnelHost<Command, Notice> {
     return promise;
   }
 
-  /**
-   * Finds the portal by the system's resolver and keeps what is sent to it out of the tunnel, even
-   * where a resource contains its address.
-   */
-  async #resolveOutside(host: string): Promise<readonly IpAddress[]> {
-    const found = await lookup(host.replace(/^\[|\]$/g, ""), { all: true });
-    const ips = found.flatMap(({ address }) => parseIpAddress(address) ?? []);
-    this.#attempt(() => this.#interface?.setBypass(ips));
-    return ips;
-  }
-
   #onPortal(event: PortalEvent): void {
     switch (event.tag) {
       case "joined":
@@ -202,7 +193,11 @@ export class TunnelHost<Command, Notice> {
     try {
       const device = TunnelInterface.attach(interfaceName);
       this.#interface = device;
-      this.#undo.push(() => device.close());
+      this.#bypass.attach(device);
+      this.#undo.push(() => {
+        this.#bypass.attach(undefined);
+        device.close();
+      });
       const undo = this.#options.setUp?.(interfaceName);
       if (undo) this.#undo.push(undo);
       this.#notifier = this.#watch(interfaceName, device);
