@@ -9,6 +9,7 @@
 import { lookup } from "node:dns/promises";
 import { type IpAddress, parseIpAddress, SocketAddress } from "../ip/mod.ts";
 import type { ResolveHost } from "../portal/mod.ts";
+import { logger } from "../telemetry/logging.ts";
 import type { TunnelInterface } from "./tunnel_interface.ts";
 
 /** See the head of this file. */
@@ -39,14 +40,20 @@ export class PortalBypass {
     return addresses;
   };
 
-  /** Takes the device that the tunnel goes through; undefined when it is gone. @throws OsError */
+  /** Takes the device that the tunnel goes through; undefined when it is gone. */
   attach(device: Pick<TunnelInterface, "setBypass"> | undefined): void {
     this.#device = device;
     this.#apply();
   }
 
   #apply(): void {
-    this.#device?.setBypass(this.#addresses.map((ip) => new SocketAddress(ip, this.#port)));
+    try {
+      this.#device?.setBypass(this.#addresses.map((ip) => new SocketAddress(ip, this.#port)));
+    } catch (error) {
+      // Unless a resource contains the portal's address, nothing is lost.
+      const reason = (error as Error).message;
+      logger("network").warn("Cannot keep the portal out of the tunnel", { reason });
+    }
   }
 }
 

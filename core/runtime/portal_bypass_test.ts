@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { ip, type SocketAddress } from "../ip/mod.ts";
+import { setUpLogging } from "../telemetry/logging.ts";
 import { PortalBypass } from "./portal_bypass.ts";
 
 class Device {
@@ -39,6 +40,23 @@ Deno.test("PortalBypass needs no name where the URL holds an address, and knows 
     new PortalBypass(new URL(url)).attach(device);
     assertEquals(device.calls, [[...endpoints]]);
   }
+});
+
+Deno.test("PortalBypass finds the portal also when the system refuses the rules", async () => {
+  const lines: string[] = [];
+  setUpLogging({ filter: "warn", write: (line) => lines.push(line) });
+  const bypass = new PortalBypass(
+    new URL("wss://portal.example/"),
+    () => Promise.resolve([ip("192.0.2.1")]),
+  );
+  bypass.attach({
+    setBypass: () => {
+      throw new Error("not permitted");
+    },
+  });
+  assertEquals((await bypass.resolve("portal.example")).map(String), ["192.0.2.1"]);
+  setUpLogging({ filter: "off" });
+  assertEquals(lines.length, 2);
 });
 
 Deno.test("PortalBypass passes on that a name cannot be resolved, and resolves by the system", async () => {

@@ -7,7 +7,6 @@
  * @module
  */
 
-import { ConfigError } from "@firezone/core/cli";
 import { isSentinel } from "@firezone/core/dns";
 import type { IpAddress } from "@firezone/core/ip";
 import type { DnsControl } from "./dns_control.ts";
@@ -57,12 +56,7 @@ export class EtcResolvConf implements DnsControl {
   /** What the file said before us, or says now if it is not ours. @throws ConfigError */
   systemServers(): Promise<IpAddress[]> {
     return Promise.try(() => {
-      if (!this.#file.exists()) {
-        throw new ConfigError(
-          `Cannot control DNS: there is no ${this.#file.path}; create it, ` +
-            "or choose --dns-control systemd-resolved or disabled",
-        );
-      }
+      this.#file.check();
       return this.#file.servers().filter((server) => !isSentinel(server));
     });
   }

@@ -11,6 +11,7 @@
  * @module
  */
 
+import { bytesEqual } from "@firezone/core/bytes";
 import { ConfigError } from "@firezone/core/cli";
 import type { IpAddress } from "@firezone/core/ip";
 import { parseResolvConf, withNameservers } from "@firezone/core/os/linux";
@@ -58,6 +59,11 @@ export class ResolvConfFile {
     }
   }
 
+  /** Whether it could be rewritten. @throws ConfigError when it is no regular file */
+  check(): void {
+    this.#attempt("read", () => void this.#read());
+  }
+
   /** The servers in the original, or in what a link leads to; none when it cannot be read. */
   servers(): readonly IpAddress[] {
     let bytes: Uint8Array;
@@ -85,8 +91,9 @@ export class ResolvConfFile {
         `# Written by firezone-headless-client, which puts it back when it ends.\n` +
         `# The original is ${this.backupPath}`;
       const text = withNameservers(decoder.decode(original), header, servers, searchDomain);
+      const bytes = encoder.encode(text);
+      if (bytesEqual(bytes, current.bytes)) return;
       this.#writeInPlace(current.info, (file) => {
-        const bytes = encoder.encode(text);
         writeAll(file, bytes);
         file.truncateSync(bytes.length);
       });
