@@ -12,11 +12,13 @@ import {
   flag,
   hostPort,
   integer,
+  listOf,
   logFormatOption,
   logLevelOption,
   oneOf,
   option,
   port,
+  prefix,
   type Secret,
   socketAddress,
   text,
@@ -26,7 +28,11 @@ import {
   type ValueKind,
   type Values,
 } from "@firezone/core/cli";
-import { type SocketAddress, socketAddress as socketAddressConstant } from "@firezone/core/ip";
+import {
+  type Prefix,
+  type SocketAddress,
+  socketAddress as socketAddressConstant,
+} from "@firezone/core/ip";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import { LOG_FORMATS, type LogFormat } from "@firezone/core/telemetry";
 import type { Port } from "@firezone/core/units";
@@ -114,6 +120,24 @@ export const RELAY_OPTIONS = {
     group: GROUP.addresses,
     kind: port,
     default: DEFAULT_PORTS.highest as Port,
+  }),
+  allowPeer: option<readonly Prefix[]>({
+    flags: "--allow-peer <range>",
+    env: "ALLOW_PEER",
+    description: "peers to reach although they are refused otherwise; may be repeated",
+    group: GROUP.addresses,
+    kind: listOf(prefix),
+    default: [],
+    defaultText: "none",
+  }),
+  denyPeer: option<readonly Prefix[]>({
+    flags: "--deny-peer <range>",
+    env: "DENY_PEER",
+    description: "peers to refuse, beside this machine, its link and multicast; may be repeated",
+    group: GROUP.addresses,
+    kind: listOf(prefix),
+    default: [],
+    defaultText: "none",
   }),
   apiUrl: option({
     flags: "-u, --api-url <url>",

@@ -1,8 +1,8 @@
 /**
- * The relay's main thread: worker, portal, signals, health.
+ * The relay's main thread: workers, portal, signals, health.
  *
- *     starting ─ worker listens ─► serving ─ first signal ─► draining ─ no allocations ─► exit 0
- *         │                                                     └ time is up, second signal ─┘
+ *     starting ─ workers listen ─► serving ─ first signal ─► draining ─ no allocations ─► exit 0
+ *         │                                                      └ time is up, second signal ─┘
  *         └─ refused by the system ─► exit 1          401, refused join ─► exit 1
  *
  * @module
@@ -10,15 +10,14 @@
 
 import { ConfigError, EXIT_OK } from "@firezone/core/cli";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "@firezone/core/portal";
-import type { WorkerHandle, WorkerHandlers } from "@firezone/core/runtime";
 import type { LogFilter, Logger, Span, Tracer } from "@firezone/core/telemetry";
 import { type RelayReport, ReportCollector } from "./report.ts";
-import type { RelayNotice, RelayOrder } from "./worker_messages.ts";
+import type { WorkerPool, WorkerPoolHandlers } from "./worker_pool.ts";
 
 /** What a host is made of. */
 export interface RelayHostOptions {
-  /** Starts the worker; the entry file must be named in the program's own code. */
-  readonly startWorker: (handlers: WorkerHandlers<RelayNotice>) => WorkerHandle<RelayOrder>;
+  /** Starts the workers. */
+  readonly startWorkers: (handlers: WorkerPoolHandlers) => WorkerPool;
   /** How to reach the portal; undefined: standalone. */
   readonly portal: Omit<PortalOptions, "onEvent"> | undefined;
   /** Called once sockets are open. */
@@ -43,13 +42,13 @@ export class RelayHost {
   readonly #ended = Promise.withResolvers<number>();
   #state: "starting" | "serving" | "draining" = "starting";
   #isJoined = false;
-  #worker: WorkerHandle<RelayOrder> | undefined;
+  #workers: WorkerPool | undefined;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
   #session: Span | undefined;
   #drain: Span | undefined;
   readonly #reports = new ReportCollector(() => {
-    this.#worker?.post({ tag: "report" });
-    return this.#worker === undefined ? 0 : 1;
+    this.#workers?.post({ tag: "report" });
+    return this.#workers?.size ?? 0;
   });
 
   /** Nothing happens until {@link run}. */
@@ -74,7 +73,7 @@ export class RelayHost {
 
   /** Puts a log filter in force in the workers. */
   setLogFilter(filter: LogFilter): void {
-    this.#worker?.post({ tag: "log-filter", directives: filter.text });
+    this.#workers?.post({ tag: "log-filter", directives: filter.text });
   }
 
   /** Runs until signals or a fatal error. @throws ConfigError for what the operator can mend */
@@ -82,8 +81,14 @@ export class RelayHost {
     const onSignal = () => this.#onSignal();
     for (const signal of SIGNALS) Deno.addSignalListener(signal, onSignal);
     try {
-      this.#worker = this.#options.startWorker({
-        onMessage: (notice) => this.#onNotice(notice),
+      this.#workers = this.#options.startWorkers({
+        onListening: () => this.#onListening(),
+        onRefused: (reason) => this.#ended.reject(new ConfigError(`Cannot start: ${reason}`)),
+        onReport: (worker, report) => {
+          this.#options.onReport(worker, report);
+          this.#reports.noteReport();
+        },
+        onIdle: () => this.#onIdle(),
         onFatal: (error) => this.#ended.reject(error),
       });
       return await this.#ended.promise;
@@ -93,26 +98,20 @@ export class RelayHost {
       this.#drain?.end();
       for (const signal of SIGNALS) Deno.removeSignalListener(signal, onSignal);
       this.#portal?.close();
-      await this.#worker?.close();
+      await this.#workers?.close();
     }
   }
 
-  #onNotice(notice: RelayNotice): void {
-    switch (notice.tag) {
-      case "listening":
-        if (this.#state === "starting") this.#state = "serving";
-        this.#options.onListening();
-        if (this.#state === "serving") this.#portal?.connect();
-        return;
-      case "refused":
-        return this.#ended.reject(new ConfigError(`Cannot start: ${notice.reason}`));
-      case "report":
-        this.#options.onReport(0, notice.report);
-        return this.#reports.noteReport();
-      case "drained":
-        this.#log.info("No allocation is left", this.#drain?.logFields);
-        return this.#ended.resolve(EXIT_OK);
-    }
+  #onListening(): void {
+    if (this.#state === "starting") this.#state = "serving";
+    this.#options.onListening();
+    if (this.#state === "serving") this.#portal?.connect();
+  }
+
+  #onIdle(): void {
+    if (this.#state !== "draining") return;
+    this.#log.info("No allocation is left", this.#drain?.logFields);
+    this.#ended.resolve(EXIT_OK);
   }
 
   #onPortal(event: PortalEvent): void {
@@ -154,12 +153,12 @@ export class RelayHost {
     this.#isJoined = false;
     this.#portal?.close();
     this.#endSession();
-    this.#worker?.post({ tag: "drain" });
     this.#drainTimer = setTimeout(() => {
       this.#log.info("Some allocations did not end in time", drain.logFields);
       drain.fail("some allocations did not end in time");
       this.#ended.resolve(EXIT_OK);
     }, drainTimeoutMs);
+    if ((this.#workers?.allocationCount ?? 0) === 0) this.#onIdle();
   }
 }
 

@@ -2,12 +2,20 @@
  * The relay's sockets: one per family for clients, one per family and allocation for peers.
  *
  *     ┌► epoll_wait, until the server's deadline
- *     │    control ─────────► commands from the main thread
+ *     │    control ─────────► orders of the main thread
  *     │    listen sockets ──► handleClientInput ─┬─► send batch ──► one sendmsg per run of datagrams
- *     │    allocations ─────► handlePeerInput ───┘
+ *     │    allocations ─────► handlePeerInput ───┤
+ *     │    siblings ────────► handlePeerInput ───┴─► pipes to siblings, one write per burst
  *     └─── sockets to open and close, answers, flush
  *
- * A busy socket gets a few reads per turn and then lets the others have theirs.
+ * Fairness: a socket gets a few reads and then lets the others have theirs; a turn ends after so many
+ * datagrams, even if sockets that are ready had no read yet. They are the first of the next turn, but
+ * for the listen sockets, which are read in every turn, because all clients share them.
+ *
+ * With siblings the listen port is shared (SO_REUSEPORT): the kernel chooses a worker by a hash over
+ * both addresses and ports, so that a client stays with its worker as long as its own address does
+ * and the set of sockets is complete. So nobody is served before {@link RelayLoop.serve}.
+ *
  * Owns: sockets, buffers, `now`. Does not own: what is relayed, see `server.ts`.
  * Cost: a copy of the payload per packet; system calls are shared by the packets of a burst.
  * @module
@@ -24,9 +32,12 @@ import {
 } from "@firezone/core/runtime";
 import { type Logger, logger } from "@firezone/core/telemetry";
 import { CHANNEL_DATA_HEADER_LENGTH, writeChannelDataHeader } from "@firezone/core/turn";
-import type { Millis } from "@firezone/core/units";
+import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
 import { Forwarding } from "./forwarding.ts";
+import { type Outlet, Outlets } from "./outlet.ts";
+import { RequestLog } from "./request_log.ts";
 import type { RelayCommand, RelayServer } from "./server.ts";
+import type { SiblingPost } from "./sibling_post.ts";
 
 /** What a {@link RelayLoop} is made of. */
 export interface RelayLoopOptions {
@@ -39,14 +50,28 @@ export interface RelayLoopOptions {
    * not answer from another one than it was asked at. Left out, the kernel chooses by route.
    */
   readonly sendFrom: ReadonlyMap<Family, IpAddress>;
+  /** Where peers reach allocations. */
+  readonly publicAddresses: ReadonlyMap<Family, IpAddress>;
   /** Port for clients. */
   readonly listenPort: number;
   /** Readable when {@link onControl} has something to do. */
   readonly controlFd: Fd;
   /** Takes commands of the main thread. */
   readonly onControl: () => void;
+  /** The way to the other workers of this relay; undefined: there are none. */
+  readonly siblings: SiblingPost | undefined;
+  /** An allocation's sockets are open. */
+  readonly onAllocated: (allocation: RelayCommand) => void;
+  /** An allocation's sockets are closed. */
+  readonly onEnded: (allocation: RelayCommand) => void;
   /** Called after every turn; `isExhausted`: a socket may have more than it was given time for. */
   readonly onTurn: (now: Millis, isExhausted: boolean) => void;
+}
+
+/** Datagrams that the loop dropped; only ever grow. */
+export interface LoopCounters {
+  /** Too long to be sent with a header in front. */
+  oversized: number;
 }
 
 /** The sockets of an allocation. */
@@ -54,40 +79,66 @@ interface AllocationSockets {
   readonly id: number;
   /** Names these sockets in the send batch. */
   readonly source: SocketAddress;
-  readonly byFamily: ReadonlyMap<Family, UdpSocket>;
+  readonly byFamily: ReadonlyMap<Family, Socket>;
+}
+
+/** A socket to read from, and the queue through which it sends. */
+interface Socket {
+  readonly udp: UdpSocket;
+  readonly outlet: Outlet;
 }
 
 const CONTROL_TOKEN = 0xffffffff;
+const SIBLINGS_TOKEN = 0xfffffffe;
 /** Added to the port for IPv6; port 0 stands for the listen socket. */
 const IPV6_TOKEN = 0x10000;
-const READS_PER_TURN = 4;
 /** Messages per read; with GRO each may be dozens of datagrams. */
 const SLOTS = 16;
+/** Reads that a socket gets before the others have theirs. */
+const LISTEN_READS = 4;
+const ALLOCATION_READS = 2;
+/** Datagrams after which a turn ends: some five milliseconds. */
+const TURN_DATAGRAMS = 2048;
 const LISTEN_BUFFER = 16 << 20;
 const ALLOCATION_BUFFER = 2 << 20;
+/** What may wait for a full socket. */
+const LISTEN_QUEUE = 8 << 20;
+const ALLOCATION_QUEUE = 1 << 20;
 /** While a socket is full, it is tried again so often. */
 const RETRY_MS = 1;
+/** Ports that cannot be opened are news so often. */
+const COMPLAINT_INTERVAL_MS = 60_000;
 
 /** See the head of this file. */
 export class RelayLoop implements DatagramSink {
-  /** Bytes of the last send that need not be offered again. */
+  /** All bytes of the last send: what does not go now waits here, not in the batch. */
   accepted = 0;
+  /** What was dropped here. */
+  readonly counters: LoopCounters = { oversized: 0 };
+  /** What waits for full sockets, and what was dropped there. */
+  readonly outlets = new Outlets();
 
   readonly #options: RelayLoopOptions;
   readonly #server: RelayServer;
   readonly #log: Logger = logger("relay");
+  readonly #requestLog = new RequestLog();
   readonly #epoll = new Epoll(256);
   readonly #slots = new ReceiveSlots(SLOTS);
   readonly #addresses = new SocketAddressCache();
   readonly #batch: SendBatch;
   readonly #forwarding = new Forwarding();
-  readonly #listen = new Map<Family, UdpSocket>();
+  readonly #siblings: SiblingPost | undefined;
+  readonly #listen = new Map<Family, Socket>();
   readonly #allocations = new Map<number, AllocationSockets>();
   readonly #sendFrom = new Map<Family, SocketAddress>();
   #running = false;
+  #wall = 0 as UnixSeconds;
+  /** Datagrams that this turn may still take. */
+  #left = 0;
   #isExhausted = false;
+  #complainAt = 0 as Millis;
 
-  /** Opens the listen sockets. @throws OsError when one cannot be opened */
+  /** Opens the listen sockets, on which nobody is served yet. @throws OsError when one cannot be opened */
   constructor(options: RelayLoopOptions) {
     this.#options = options;
     this.#server = options.server;
@@ -95,12 +146,11 @@ export class RelayLoop implements DatagramSink {
     for (const [family, address] of options.sendFrom) {
       this.#sendFrom.set(family, new SocketAddress(address, options.listenPort));
     }
+    this.#siblings = options.siblings;
     this.#epoll.add(options.controlFd, CONTROL_TOKEN, { readable: true });
     try {
       for (const family of options.bind.keys()) {
-        const socket = this.#open(family, options.listenPort, LISTEN_BUFFER);
-        this.#listen.set(family, socket);
-        this.#epoll.add(socket.fd, tokenOf(family, 0), { readable: true });
+        this.#listen.set(family, this.#openListen(family));
       }
     } catch (error) {
       this.#closeAll();
@@ -108,17 +158,36 @@ export class RelayLoop implements DatagramSink {
     }
   }
 
+  /**
+   * Begins to serve; call it when all siblings have opened their sockets.
+   *
+   * Until then the kernel has spread senders over those sockets that there were: what waits may be
+   * meant for another worker from now on, so it is thrown away and will be sent again.
+   */
+  serve(): void {
+    for (const [family, { udp }] of this.#listen) {
+      if (this.#siblings !== undefined) { for (let i = 0; i < 1000 && udp.receive() > 0; i++); }
+      this.#epoll.add(udp.fd, tokenOf(family, 0), { readable: true });
+    }
+    if (this.#siblings) this.#epoll.add(this.#siblings.fd, SIBLINGS_TOKEN, { readable: true });
+  }
+
   /** Runs until {@link stop}, blocking this thread. */
   run(): void {
     this.#running = true;
+    let [events, next] = [0, 0];
     while (this.#running) {
-      const events = this.#epoll.wait(this.#waitMs());
+      const isRoundOver = next >= events;
+      if (isRoundOver) [events, next] = [this.#epoll.wait(this.#waitMs()), 0];
       const now = monotonicNow();
+      this.#wall = wallClockNow();
+      this.#left = TURN_DATAGRAMS;
       this.#isExhausted = false;
-      for (let i = 0; i < events; i++) this.#onReadable(now, this.#epoll.token(i));
+      if (!isRoundOver) { for (const socket of this.#listen.values()) this.#read(now, socket, 0); }
+      while (next < events && this.#left > 0) this.#onReadable(now, this.#epoll.token(next++));
       if (this.#server.pollTimeout() <= now) this.#server.handleTimeout(now);
       this.#settle(now);
-      this.#options.onTurn(now, this.#isExhausted);
+      this.#options.onTurn(now, this.#isExhausted || next < events);
     }
     this.#closeAll();
   }
@@ -141,43 +210,47 @@ export class RelayLoop implements DatagramSink {
     const sockets = source === undefined
       ? this.#listen
       : this.#allocations.get(source.port)?.byFamily;
-    const socket = sockets?.get(destination.family);
+    const outlet = sockets?.get(destination.family)?.outlet;
+    this.accepted = length;
     // The allocation has ended while its datagrams waited.
-    if (socket === undefined) return SinkResult.Refused;
+    if (outlet === undefined) return SinkResult.Refused;
     const from = this.#sendFrom.get(destination.family);
-    const result = socket.send(from, destination, buf, start, length, segmentSize, ecn);
-    this.accepted = socket.accepted;
-    return result;
+    outlet.send(from, destination, buf, start, length, segmentSize, ecn);
+    return SinkResult.Sent;
   }
 
   #waitMs(): number {
     const wait = Math.max(0, this.#server.pollTimeout() - monotonicNow());
-    return this.#batch.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+    return this.outlets.isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 
   #onReadable(now: Millis, token: number): void {
     if (token === CONTROL_TOKEN) return this.#options.onControl();
+    if (token === SIBLINGS_TOKEN) return this.#readSiblings(now);
     const family = (token & IPV6_TOKEN) === 0 ? 4 : 6;
     const port = token & 0xffff;
     const sockets = port === 0 ? this.#listen : this.#allocations.get(port)?.byFamily;
     const socket = sockets?.get(family);
-    // It was closed earlier in this turn.
-    if (socket === undefined) return;
-    for (let i = 0; i < READS_PER_TURN; i++) {
-      const messages = socket.receive();
-      if (messages === 0) return;
+    // Otherwise it was closed earlier in this turn.
+    if (socket !== undefined) this.#read(now, socket, port);
+  }
+
+  #read(now: Millis, { udp }: Socket, port: number): void {
+    const reads = port === 0 ? LISTEN_READS : ALLOCATION_READS;
+    for (let i = 0; i < reads; i++) {
+      const messages = udp.receive();
       for (let m = 0; m < messages; m++) {
-        if (port === 0) this.#fromClient(now, socket, m);
-        else this.#fromPeer(now, socket, m, port);
+        if (port === 0) this.#fromClient(now, udp, m);
+        else this.#fromPeer(now, udp, m, port);
       }
-      this.#settle(now);
+      if (messages > 0) this.#settle(now);
+      if (messages < SLOTS) return;
     }
     this.#isExhausted = true;
   }
 
   #fromClient(now: Millis, socket: UdpSocket, message: number): void {
     const server = this.#server;
-    const wall = wallClockNow();
     const client = socket.from(message);
     const ecn = socket.ecn(message);
     const step = socket.segmentSize(message);
@@ -185,7 +258,8 @@ export class RelayLoop implements DatagramSink {
     for (let at = socket.start(message); at < end; at += step) {
       const until = Math.min(at + step, end);
       const { buffer } = socket;
-      if (server.handleClientInput(now, wall, client, buffer, at, until, this.#forwarding)) {
+      this.#left--;
+      if (server.handleClientInput(now, this.#wall, client, buffer, at, until, this.#forwarding)) {
         this.#forward(buffer, ecn);
       }
     }
@@ -196,98 +270,166 @@ export class RelayLoop implements DatagramSink {
     const peer = socket.from(message);
     const ecn = socket.ecn(message);
     const step = socket.segmentSize(message);
-    const end = socket.start(message) + socket.length(message);
-    for (let at = socket.start(message); at < end; at += step) {
+    let at = socket.start(message);
+    const end = at + socket.length(message);
+    // A datagram without bytes is one nevertheless.
+    do {
       const until = Math.min(at + step, end);
+      this.#left--;
       if (server.handlePeerInput(now, peer, port, at, until, this.#forwarding)) {
         this.#forward(socket.buffer, ecn);
       }
+      at += step;
+    } while (at < end);
+  }
+
+  #readSiblings(now: Millis): void {
+    const post = this.#siblings!;
+    for (let i = 0; i < LISTEN_READS && post.receive(); i++) {
+      while (post.next()) {
+        const { family, peerPort, port, start, end } = post;
+        const { bytes } = this.#options.publicAddresses.get(family)!;
+        const peer = this.#addresses.get(family, bytes, 0, peerPort);
+        this.#left--;
+        if (this.#server.handlePeerInput(now, peer, port, start, end, this.#forwarding)) {
+          this.#forward(post.buffer, post.ecn);
+        }
+      }
+      this.#settle(now);
     }
   }
 
-  /** Copies a payload into the batch. A payload without bytes is lost: there is nothing to gather. */
+  /** Copies a payload to where it will be sent from. */
   #forward(buf: Uint8Array, ecn: number): void {
     const to = this.#forwarding;
     const batch = this.#batch;
-    const length = to.end - to.start;
-    if (to.direction === "peer") {
-      const source = this.#allocations.get(to.allocationPort)?.source;
-      if (source === undefined) return;
-      const at = batch.reserve(source, to.destination, length, ecn);
-      batch.buffer.set(buf.subarray(to.start, to.end), at);
-      return batch.commit(length);
+    const { start, end } = to;
+    const length = end - start;
+    if (to.direction === "client") {
+      const framed = CHANNEL_DATA_HEADER_LENGTH + length;
+      if (framed > MAX_DATAGRAM) {
+        this.counters.oversized++;
+        return;
+      }
+      const at = batch.reserve(undefined, to.destination, framed, ecn);
+      const dataAt = writeChannelDataHeader(batch.buffer, at, to.channel, length);
+      batch.buffer.set(buf.subarray(start, end), dataAt);
+      return batch.commit(framed);
     }
-    const framed = CHANNEL_DATA_HEADER_LENGTH + length;
-    if (framed > MAX_DATAGRAM) return;
-    const at = batch.reserve(undefined, to.destination, framed, ecn);
-    const dataAt = writeChannelDataHeader(batch.buffer, at, to.channel, length);
-    batch.buffer.set(buf.subarray(to.start, to.end), dataAt);
-    batch.commit(framed);
+    if (to.direction === "sibling") {
+      const { port, family } = to.destination;
+      this.#siblings?.put(port, to.allocationPort, family, ecn, buf, start, end);
+      return;
+    }
+    const source = this.#allocations.get(to.allocationPort)?.source;
+    if (source === undefined) return;
+    if (length === 0) return this.#sendNothing(source, to.destination, ecn);
+    const at = batch.reserve(source, to.destination, length, ecn);
+    batch.buffer.set(buf.subarray(start, end), at);
+    batch.commit(length);
+  }
+
+  /** Sends a datagram without bytes, which a batch cannot hold, after what was collected before it. */
+  #sendNothing(source: SocketAddress, destination: SocketAddress, ecn: number): void {
+    this.#batch.flush();
+    this.send(source, destination, this.#batch.buffer, 0, 0, 0, ecn);
   }
 
   /** Opens and closes sockets, sends answers, lets the batch go. */
   #settle(now: Millis): void {
     const server = this.#server;
     for (let command; (command = server.pollCommand()) !== undefined;) {
+      this.#requestLog.noteCommand(command);
       if (command.tag === "create-allocation") this.#create(now, command);
-      else this.#free(command.id, command.port);
+      else this.#free(command);
     }
     for (let transmit; (transmit = server.pollTransmit()) !== undefined;) {
+      this.#requestLog.noteAnswer(transmit);
       this.#batch.transmit(transmit);
     }
+    this.outlets.retry();
     this.#batch.flush();
+    this.#siblings?.flush();
   }
 
   #create(now: Millis, command: RelayCommand): void {
     const { id, port, families } = command;
-    const byFamily = new Map<Family, UdpSocket>();
+    const byFamily = new Map<Family, Socket>();
     try {
       for (const family of families) {
-        const socket = this.#open(family, port, ALLOCATION_BUFFER);
+        const socket = this.#open(family, port, ALLOCATION_BUFFER, ALLOCATION_QUEUE, false);
         byFamily.set(family, socket);
-        this.#epoll.add(socket.fd, tokenOf(family, port), { readable: true });
+        this.#epoll.add(socket.udp.fd, tokenOf(family, port), { readable: true });
       }
     } catch (error) {
       if (!(error instanceof OsError)) throw error;
-      for (const socket of byFamily.values()) socket.close();
-      this.#log.warn("Cannot open an allocation's port", { port, reason: error.message });
+      for (const socket of byFamily.values()) socket.udp.close();
+      this.#complain(now, port, error);
       return this.#server.handleAllocationFailed(now, id);
     }
-    const source = byFamily.values().next().value!.bound;
+    const source = byFamily.values().next().value!.udp.bound;
     this.#allocations.set(port, { id, source, byFamily });
     this.#server.handleAllocationCreated(now, id);
+    this.#options.onAllocated(command);
   }
 
-  #free(id: number, port: number): void {
+  #free(command: RelayCommand): void {
+    const { id, port } = command;
     const sockets = this.#allocations.get(port);
     // It was given up before it was opened.
     if (sockets?.id !== id) return;
     // What the last turns have collected still goes out.
     this.#batch.flush();
     this.#allocations.delete(port);
-    // The kernel takes closed descriptors out of the interest list.
-    for (const socket of sockets.byFamily.values()) socket.close();
+    for (const socket of sockets.byFamily.values()) close(socket);
+    this.#options.onEnded(command);
   }
 
-  #open(family: Family, port: number, bufferSize: number): UdpSocket {
-    return UdpSocket.open({
+  /** Many clients may meet the same trouble, such as too few descriptors, again and again. */
+  #complain(now: Millis, port: number, error: OsError): void {
+    if (now < this.#complainAt || !this.#log.isEnabled("warn")) return;
+    this.#complainAt = after(now, COMPLAINT_INTERVAL_MS);
+    this.#log.warn("Cannot open an allocation's port", { port, reason: error.message });
+  }
+
+  #openListen(family: Family): Socket {
+    const isShared = this.#siblings !== undefined;
+    return this.#open(family, this.#options.listenPort, LISTEN_BUFFER, LISTEN_QUEUE, isShared);
+  }
+
+  #open(
+    family: Family,
+    port: number,
+    bufferSize: number,
+    queueSize: number,
+    isShared: boolean,
+  ): Socket {
+    const udp = UdpSocket.open({
       family,
       address: this.#options.bind.get(family)!,
       port,
       receiveBuffer: bufferSize,
       sendBuffer: bufferSize,
+      reusePort: isShared,
       slots: this.#slots,
       addresses: this.#addresses,
     });
+    return { udp, outlet: this.outlets.open(udp, queueSize) };
   }
 
   #closeAll(): void {
     for (const { byFamily } of this.#allocations.values()) {
-      for (const socket of byFamily.values()) socket.close();
+      for (const socket of byFamily.values()) close(socket);
     }
-    for (const socket of this.#listen.values()) socket.close();
+    for (const socket of this.#listen.values()) close(socket);
     this.#epoll.close();
   }
+}
+
+/** The kernel takes closed descriptors out of the interest list. */
+function close({ udp, outlet }: Socket): void {
+  outlet.close();
+  udp.close();
 }
 
 /** The largest datagram that a batch takes. */

@@ -6,6 +6,7 @@
 import { ConfigError, runMain, Secret, takeSecretEnvOrFile } from "@firezone/core/cli";
 import { base64NoPad, hex } from "@firezone/core/bytes";
 import { SocketAddress } from "@firezone/core/ip";
+import { raiseFileLimit } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION, toApiUrl } from "@firezone/core/portal";
 import type { RandomBytes } from "@firezone/core/random";
 import { spawnWorker, wallClockNow } from "@firezone/core/runtime";
@@ -18,10 +19,14 @@ import { type RelayArguments, relayCommand, type RelayConfig } from "./cli.ts";
 import { discoverAddresses, type PublicAddresses } from "./cloud_metadata.ts";
 import { checkPorts, chooseEndpoints, type Endpoint, type Endpoints } from "./config.ts";
 import { describeCredential, RelayHost, type RelayHostOptions } from "./host.ts";
+import { checkListenPort } from "./listen_port.ts";
 import { describeRelay, startOperations, warnOfOddities } from "./operations.ts";
+import { slicePorts } from "./port_pool.ts";
 import { seededRandom } from "./seeded_random.ts";
 import { RelayTelemetry } from "./telemetry.ts";
+import { SiblingPipes } from "./sibling_post.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
+import { WorkerPool } from "./worker_pool.ts";
 
 /** How long the credential of a standalone relay is good for. */
 const STANDALONE_CREDENTIAL_SECONDS = 24 * 3600;
@@ -49,14 +54,17 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
   const random = rngSeed === undefined ? systemRandom : seededRandom(rngSeed, 0);
   const stampSecret = config.stampSecret ?? new Secret(hex(random(32)));
   const standalone = token ? undefined : makeCredential(stampSecret, random);
-  const start: RelayStart = {
+  const workers = config.numWorkerThreads ?? navigator.hardwareConcurrency;
+  const start: Omit<RelayStart, "siblings" | "index"> = {
     v4: texts(endpoints.v4),
     v6: texts(endpoints.v6),
     listenPort: config.listenPort,
     ports,
     stampSecret: stampSecret.reveal(),
+    nonceKey: random(32),
     ownAddresses: interfaces.map((address) => address.replace(/%.*$/, "")),
-    allowedPeers: endpoints.allowedPeers.map((p) => p.text),
+    allowedPeers: [...endpoints.allowedPeers, ...config.allowPeer].map((p) => p.text),
+    deniedPeers: config.denyPeer.map((p) => p.text),
     standaloneUsername: standalone?.username,
     logFilter: logFilterText(),
     logFormat,
@@ -73,16 +81,29 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
     log: log.child("telemetry"),
   });
   warnOfOddities(config, log);
+  raiseFileLimit();
+  checkListenPort([start.v4, start.v6], start.listenPort);
+  using pipes = SiblingPipes.open(slicePorts(ports, workers));
+  const { siblings } = pipes;
   const host = new RelayHost({
-    startWorker: (handlers) =>
-      spawnWorker<RelayOrder, RelayNotice, RelayStart>(
-        new URL("./relay_worker.ts", import.meta.url),
-        start,
+    startWorkers: (handlers) =>
+      new WorkerPool(
+        siblings.length,
+        (index, handlers) =>
+          spawnWorker<RelayOrder, RelayNotice, RelayStart>(
+            new URL("./relay_worker.ts", import.meta.url),
+            { ...start, siblings, index },
+            handlers,
+          ),
         handlers,
       ),
     portal,
     onListening: () => {
-      log.info("Listening", { port: config.listenPort, families: families(endpoints) });
+      log.info("Listening", {
+        port: config.listenPort,
+        families: families(endpoints),
+        workers: siblings.length,
+      });
       if (standalone) announceStandalone(log, config, endpoints, standalone);
     },
     onReport: (worker, report) => telemetry.metrics.apply(worker, report),

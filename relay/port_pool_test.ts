@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { seededRandom } from "@firezone/core/testing";
-import { PortPool } from "./port_pool.ts";
+import { isInRange, PortPool, slicePorts } from "./port_pool.ts";
 
 Deno.test("PortPool gives every port of the range once, in an order of its own", () => {
   const pool = new PortPool({ lowest: 50_000, highest: 50_099 }, seededRandom(1));
@@ -38,4 +39,23 @@ Deno.test("PortPool finds an even port as long as there is one", () => {
   for (let port; (port = pool.takeEven()) !== undefined;) even.push(port);
   assertEquals(even.toSorted(), [50_002, 50_004, 50_006, 50_008, 50_010]);
   assertEquals(pool.free, 5);
+});
+
+Deno.test("slicePorts cuts a range into parts that are equal, disjoint and complete", () => {
+  const size = { min: 1, max: 20_000 };
+  fc.assert(fc.property(fc.integer(size), fc.integer({ min: 1, max: 300 }), (size, count) => {
+    const range = { lowest: 40_000, highest: 40_000 + size - 1 };
+    const slices = slicePorts(range, count);
+    assertEquals(slices.length, Math.min(size, count));
+    let next = range.lowest;
+    for (const { lowest, highest } of slices) {
+      assertEquals(lowest, next);
+      const length = highest - lowest + 1;
+      assert(Math.abs(length - size / slices.length) < 1);
+      next = highest + 1;
+    }
+    assertEquals(next, range.highest + 1);
+    assert(slices.every((s) => isInRange(range, s.lowest) && isInRange(range, s.highest)));
+  }));
+  assert(!isInRange({ lowest: 5, highest: 6 }, 4) && !isInRange({ lowest: 5, highest: 6 }, 7));
 });

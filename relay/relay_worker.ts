@@ -1,19 +1,21 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 /**
- * The relay's worker: {@link RelayServer} in its loop.
+ * One of the relay's workers: {@link RelayServer} in its loop.
  * @module
  */
 
 import { type Family, ip, type IpAddress, prefix } from "@firezone/core/ip";
-import { OsError, raiseFileLimit, UdpSocket } from "@firezone/core/os/linux";
+import { OsError, UdpSocket } from "@firezone/core/os/linux";
 import { acceptWorkerSide, monotonicNow, type WorkerSide } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
 import { parseLogFilter, setLogFilter, setUpLogging } from "@firezone/core/telemetry";
 import { RelayLoop } from "./loop.ts";
 import { WorkerReporter } from "./report.ts";
 import { seededRandom } from "./seeded_random.ts";
+import { DEFAULT_BUDGET, shareOfBudget } from "./response_budget.ts";
 import { RelayServer } from "./server.ts";
+import { SiblingPost } from "./sibling_post.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
 
 function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void {
@@ -24,39 +26,41 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
   });
   const random = start.rngSeed === undefined
     ? systemRandom
-    : seededRandom(BigInt(start.rngSeed), 1);
-  const server = new RelayServer({
-    publicAddresses: {
-      v4: start.v4 && ip(start.v4.public),
-      v6: start.v6 && ip(start.v6.public),
-    },
-    stampSecret: start.stampSecret,
-    random,
-    software: start.software,
-    ports: start.ports,
-    ownAddresses: start.ownAddresses.map(ip),
-    allowedPeers: start.allowedPeers.map(prefix),
-    sharedUsernames: start.standaloneUsername === undefined ? [] : [start.standaloneUsername],
-    legacyChannels: start.standaloneUsername !== undefined,
-  });
+    : seededRandom(BigInt(start.rngSeed), 1 + start.index);
+  const { siblings, index } = start;
+  const publicAddresses = new Map<Family, IpAddress>();
   const bind = new Map<Family, IpAddress>();
-  if (start.v4) bind.set(4, ip(start.v4.bind));
-  if (start.v6) bind.set(6, ip(start.v6.bind));
-
   const sendFrom = new Map<Family, IpAddress>();
   for (const [family, texts] of [[4, start.v4], [6, start.v6]] as const) {
-    if (texts && isUnspecified(texts.bind) && isOurs(family, texts.public)) {
+    if (texts === undefined) continue;
+    publicAddresses.set(family, ip(texts.public));
+    bind.set(family, ip(texts.bind));
+    if (isUnspecified(texts.bind) && isOurs(family, texts.public)) {
       sendFrom.set(family, ip(texts.public));
     }
   }
-
+  const server = new RelayServer({
+    publicAddresses: { v4: publicAddresses.get(4), v6: publicAddresses.get(6) },
+    stampSecret: start.stampSecret,
+    random,
+    software: start.software,
+    ports: siblings[index]!.ports,
+    relayPorts: start.ports,
+    nonceKey: start.nonceKey,
+    budget: shareOfBudget(DEFAULT_BUDGET, siblings.length),
+    ownAddresses: start.ownAddresses.map(ip),
+    allowedPeers: start.allowedPeers.map(prefix),
+    deniedPeers: start.deniedPeers.map(prefix),
+    sharedUsernames: start.standaloneUsername === undefined ? [] : [start.standaloneUsername],
+    legacyChannels: start.standaloneUsername !== undefined,
+  });
   const reporter = new WorkerReporter(server);
-  let isDraining = false;
   const onOrder = (order: RelayOrder) => {
     switch (order.tag) {
-      case "drain":
-        isDraining = true;
-        return;
+      case "serve":
+        return loop.serve();
+      case "superseded":
+        return server.handleSuperseded(monotonicNow(), order.id, order.username);
       case "report":
         return side.post({ tag: "report", report: reporter.take() });
       case "log-filter":
@@ -65,28 +69,26 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
   };
   let loop: RelayLoop;
   try {
-    raiseFileLimit();
     loop = new RelayLoop({
       server,
       bind,
       sendFrom,
+      publicAddresses,
       listenPort: start.listenPort,
+      siblings: siblings.length > 1 ? new SiblingPost(siblings, index) : undefined,
       controlFd: side.fd,
       onControl: () => {
         if (!side.receiveAll(onOrder)) loop.stop();
       },
-      onTurn: (now, isExhausted) => {
-        reporter.noteTurn((monotonicNow() - now) / 1000, isExhausted);
-        if (!isDraining || server.allocationCount > 0) return;
-        isDraining = false;
-        side.post({ tag: "drained" });
-      },
+      onAllocated: ({ id, soleOf }) => side.post({ tag: "allocated", id, soleOf }),
+      onEnded: ({ id, soleOf }) => side.post({ tag: "ended", id, soleOf }),
+      onTurn: (now, isExhausted) => reporter.noteTurn((monotonicNow() - now) / 1000, isExhausted),
     });
   } catch (error) {
     if (!(error instanceof OsError)) throw error;
     return side.post({ tag: "refused", reason: error.message });
   }
-  side.post({ tag: "listening" });
+  side.post({ tag: "bound" });
   loop.run();
 }
 

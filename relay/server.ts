@@ -119,16 +119,26 @@ export type RelayCommand = {
 };
 
 /** An ALLOCATE that waits for its sockets. */
-interface Pending {
+export interface PendingAllocation {
+  /** To be answered. */
   readonly request: StunMessage;
+  /** Who asks. */
   readonly client: SocketAddress;
+  /** On whose behalf. */
   readonly username: string;
+  /** The same, where the user may have but one. */
   readonly soleOf: string | undefined;
+  /** Signs the answer. */
   readonly key: Uint8Array;
+  /** IPv4 before IPv6. */
   readonly families: readonly Family[];
+  /** As granted. */
   readonly lifetimeSeconds: number;
+  /** Whether the port must be even. */
   readonly isEven: boolean;
+  /** The same in all families. */
   readonly port: Port;
+  /** Ports tried so far, this one included. */
   readonly attempt: number;
 }
 
@@ -137,7 +147,10 @@ export interface RelayInside {
   /** Allocations whose sockets are open. */
   readonly table: AllocationTable;
   /** Allocations whose sockets are being opened, by id. */
-  readonly pending: ReadonlyMap<number, Pick<Pending, "client" | "soleOf" | "families" | "port">>;
+  readonly pending: ReadonlyMap<
+    number,
+    Pick<PendingAllocation, "client" | "soleOf" | "families" | "port">
+  >;
   /** Ports that nobody has. */
   readonly freePorts: number;
 }
@@ -158,7 +171,7 @@ export class RelayServer {
   readonly #budget: ResponseBudget;
   readonly #responder: Responder;
   readonly #table = new AllocationTable();
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new Map<number, PendingAllocation>();
   #nextId = 1;
   readonly #commands: RelayCommand[] = [];
   readonly #channelData = new ChannelDataRef();
@@ -572,7 +585,7 @@ export class RelayServer {
 
   // Allocations
 
-  #create(pending: Pending): void {
+  #create(pending: PendingAllocation): void {
     const id = this.#nextId++;
     this.#pending.set(id, pending);
     const { port, families, soleOf } = pending;
@@ -603,7 +616,7 @@ export class RelayServer {
     this.#close(allocation.id, allocation);
   }
 
-  #close(id: number, { port, families, soleOf }: Pending | RelayAllocation): void {
+  #close(id: number, { port, families, soleOf }: PendingAllocation | RelayAllocation): void {
     this.#ports.giveBack(port);
     this.#commands.push({ tag: "free-allocation", id, port, families, soleOf });
   }

@@ -7,6 +7,7 @@
 import type { LogFormat } from "@firezone/core/telemetry";
 import type { PortRange } from "./port_pool.ts";
 import type { RelayReport } from "./report.ts";
+import type { Sibling } from "./sibling_post.ts";
 
 /** A family to serve. */
 export interface EndpointTexts {
@@ -24,14 +25,22 @@ export interface RelayStart {
   readonly v6: EndpointTexts | undefined;
   /** Port for clients. */
   readonly listenPort: number;
-  /** Ports that allocations get. */
+  /** Ports that allocations get, of all workers together. */
   readonly ports: PortRange;
+  /** All workers, this one among them. */
+  readonly siblings: readonly Sibling[];
+  /** Position of this one. */
+  readonly index: number;
+  /** By which workers know each other's nonces. */
+  readonly nonceKey: Uint8Array;
   /** Shared with the portal. */
   readonly stampSecret: string;
   /** Addresses of this machine, refused as peers. */
   readonly ownAddresses: readonly string[];
   /** Prefixes of peers that are accepted although policy refuses them. */
   readonly allowedPeers: readonly string[];
+  /** Prefixes of peers that are refused although policy accepts them. */
+  readonly deniedPeers: readonly string[];
   /**
    * Set without a portal: the username of the printed credential, which any number of TURN clients
    * may use, old ones among them.
@@ -51,8 +60,10 @@ export interface RelayStart {
 
 /** Main thread to worker. */
 export type RelayOrder =
-  /** Say when the last allocation has ended. */
-  | { readonly tag: "drain" }
+  /** All workers have opened their sockets. */
+  | { readonly tag: "serve" }
+  /** The user whose only allocation this is has a newer one with another worker. */
+  | { readonly tag: "superseded"; readonly id: number; readonly username: string }
   /** Tell what there is and what happened since the last report. */
   | { readonly tag: "report" }
   /** Log what this filter wants. */
@@ -60,10 +71,15 @@ export type RelayOrder =
 
 /** Worker to main thread. */
 export type RelayNotice =
-  | { readonly tag: "listening" }
+  /** The sockets for clients are open. */
+  | { readonly tag: "bound" }
   /** The start failed for a reason that the operator can mend. */
   | { readonly tag: "refused"; readonly reason: string }
-  /** No allocation is left, as was asked for. */
-  | { readonly tag: "drained" }
+  /** There is an allocation more, or less; `soleOf` has but this one. */
+  | {
+    readonly tag: "allocated" | "ended";
+    readonly id: number;
+    readonly soleOf: string | undefined;
+  }
   /** As was asked for. */
   | { readonly tag: "report"; readonly report: RelayReport };

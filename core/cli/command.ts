@@ -248,6 +248,11 @@ function makeOption(spec: OptionSpec<unknown>): Option {
     ? spec.description
     : `${spec.description} (${notes.join("; ")})`;
   const made = new Option(spec.flags, description).hideHelp(spec.hidden);
+  if (spec.kind.isList) {
+    made.argParser((text: string, before?: string) =>
+      before === undefined ? text : `${before},${text}`
+    );
+  }
   return spec.group === undefined ? made : made.helpGroup(`${spec.group}:`);
 }
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { command, flag, option } from "./command.ts";
 import { ConfigError } from "./errors.ts";
-import { durationMs, oneOf, port, text } from "./values.ts";
+import { durationMs, listOf, oneOf, port, text } from "./values.ts";
 
 function example() {
   const seen: unknown[] = [];
@@ -88,6 +88,37 @@ Deno.test("mistakes are one line that says what and what was expected", async ()
     const error = await assertRejects(() => main.execute([]), ConfigError);
     assertStringIncludes(error.message, 'Cannot set TEST_CLI_PORT to "http"');
   });
+});
+
+Deno.test("an option with a list may be repeated, hold commas, or both", async () => {
+  const seen: (readonly number[])[] = [];
+  const main = command({
+    name: "thing",
+    description: "does things",
+    options: {
+      ports: option<readonly number[]>({
+        flags: "--port <port>",
+        description: "where",
+        env: "TEST_CLI_PORTS",
+        kind: listOf(port),
+        default: [],
+      }),
+    },
+    run: ({ ports }) => {
+      seen.push(ports);
+      return 0;
+    },
+  });
+  await main.execute(["--port", "1", "--port", "2, 3", "--port=4"]);
+  await withEnv({ TEST_CLI_PORTS: "5,6" }, async () => {
+    await main.execute([]);
+    await main.execute(["--port", "7"]);
+  });
+  await main.execute([]);
+  assertEquals(seen, [[1, 2, 3, 4], [5, 6], [7], []]);
+  for (const wrong of ["", "1,", "1,x", ",1"]) {
+    await assertRejects(() => main.execute(["--port", wrong]), ConfigError, "with commas between");
+  }
 });
 
 Deno.test("a sub-command has options of its own", async () => {

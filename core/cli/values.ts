@@ -16,6 +16,8 @@ export interface ValueKind<T> {
   readonly expected: string;
   /** The texts that are accepted, where they are few. */
   readonly choices?: readonly string[];
+  /** Whether the option may be given several times, its texts joined by commas. */
+  readonly isList?: boolean;
   /** The value, or `undefined` if the text is not of this kind; does not throw. */
   parse(text: string): T | undefined;
 }
@@ -137,6 +139,18 @@ export const prefix: ValueKind<Prefix> = {
   expected: "a range such as 10.0.0.0/8 or 2001:db8::/32",
   parse: parsePrefix,
 };
+
+/** Several values of a kind, with commas between them. */
+export function listOf<T>(kind: ValueKind<T>): ValueKind<readonly T[]> {
+  return {
+    expected: `${kind.expected}, or several with commas between them`,
+    isList: true,
+    parse: (text) => {
+      const values = text.split(",").map((part) => kind.parse(part.trim()));
+      return values.every((value) => value !== undefined) ? values : undefined;
+    },
+  };
+}
 
 /** A URL with one of the given schemes. */
 export function url(...schemes: readonly string[]): ValueKind<URL> {

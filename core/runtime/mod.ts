@@ -11,6 +11,7 @@ export {
   type SendBatchOptions,
   SinkResult,
 } from "./send_batch.ts";
+export { type Run, SendQueue } from "./send_queue.ts";
 export {
   acceptWorkerSide,
   spawnWorker,

@@ -3,6 +3,7 @@
  * @module
  */
 export * from "./fake_portal.ts";
+export * from "./raw_client.ts";
 export * from "./relay_process.ts";
 export * from "./turn_client.ts";
 export { checkServer, InvariantError } from "../invariants.ts";

@@ -118,6 +118,14 @@ export class RelayProcess implements AsyncDisposable {
     return { status: response.status, text: await response.text() };
   }
 
+  /** Processor time it has used, in milliseconds. */
+  get cpuMs(): number {
+    // proc_pid_stat(5): after the name in parentheses, utime and stime are the 12th and 13th fields.
+    const stat = Deno.readTextFileSync(`/proc/${this.#process.pid}/stat`);
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  }
+
   /** Ends it, however it resists. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {

@@ -1,0 +1,159 @@
+/**
+ * Sending from sockets that may be full: what the kernel has no room for waits, socket by socket.
+ *
+ *     send ──► socket ── full ──► queue of this socket ── retry, every millisecond ──► socket
+ *
+ * While one socket is full, all others go on. Each queue is bounded, and so are all of them together;
+ * past the bound datagrams are dropped and counted. What can never be sent is counted and forgotten:
+ * no refusal of the system ends more than the packet that it concerns.
+ *
+ * Owns: the datagrams that wait. Does not own: the sockets.
+ * @module
+ */
+
+import type { SocketAddress } from "@firezone/core/ip";
+import { SendResult, type UdpSocket } from "@firezone/core/os/linux";
+import { SendQueue } from "@firezone/core/runtime";
+
+/** Datagrams that were not sent; only ever grow. */
+export interface OutletCounters {
+  /** In sends that the system refused. */
+  refused: number;
+  /** For want of room in a queue. */
+  queueFull: number;
+}
+
+/** What the sender of a socket needs of it. */
+export type SendingSocket = Pick<UdpSocket, "send" | "accepted">;
+
+/** Bytes that may wait in all queues together. */
+const MAX_WAITING_BYTES = 64 << 20;
+
+/** All outlets of a loop. */
+export class Outlets {
+  /** Running totals. */
+  readonly counters: OutletCounters = { refused: 0, queueFull: 0 };
+  readonly #blocked = new Set<Outlet>();
+  #waitingBytes = 0;
+
+  /** No outlets. */
+  constructor() {}
+
+  /** Whether something waits: call {@link retry} soon. */
+  get isBlocked(): boolean {
+    return this.#blocked.size > 0;
+  }
+
+  /** An outlet for a socket. @param maxBytes how much may wait for it */
+  open(socket: SendingSocket, maxBytes: number): Outlet {
+    return new Outlet(this, socket, maxBytes);
+  }
+
+  /** Offers everything that waits to its socket. */
+  retry(): void {
+    for (const outlet of this.#blocked) if (outlet.drain()) this.#blocked.delete(outlet);
+  }
+
+  /** Takes a change of an outlet's queue into account; for {@link Outlet}. */
+  noteWaiting(outlet: Outlet, change: number): void {
+    this.#waitingBytes += change;
+    if (change > 0) this.#blocked.add(outlet);
+  }
+
+  /** Whether so many bytes more may wait; for {@link Outlet}. */
+  hasRoom(bytes: number): boolean {
+    return this.#waitingBytes + bytes <= MAX_WAITING_BYTES;
+  }
+
+  /** Forgets an outlet; for {@link Outlet}. */
+  forget(outlet: Outlet): void {
+    this.#blocked.delete(outlet);
+  }
+}
+
+/** A socket with a queue in front. */
+export class Outlet {
+  readonly #outlets: Outlets;
+  readonly #socket: SendingSocket;
+  readonly #waiting: SendQueue;
+
+  /** Made by {@link Outlets.open}. */
+  constructor(outlets: Outlets, socket: SendingSocket, maxBytes: number) {
+    this.#outlets = outlets;
+    this.#socket = socket;
+    this.#waiting = new SendQueue(maxBytes);
+  }
+
+  /**
+   * Sends `buf[start, start + length)`, cut every `segmentSize` bytes unless that is 0, after
+   * everything that waits.
+   *
+   * @param buf borrowed for the call
+   */
+  send(
+    source: SocketAddress | undefined,
+    destination: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    length: number,
+    segmentSize: number,
+    ecn: number,
+  ): void {
+    const { counters } = this.#outlets;
+    let sent = 0;
+    if (this.#waiting.isEmpty) {
+      const result = this.#socket.send(source, destination, buf, start, length, segmentSize, ecn);
+      if (result === SendResult.Sent) return;
+      if (result === SendResult.Refused) {
+        counters.refused += datagramsIn(length, segmentSize);
+        return;
+      }
+      sent = this.#socket.accepted;
+    }
+    const rest = length - sent;
+    // A datagram without bytes is not worth a queue that could hold any number of them.
+    if (rest === 0 || !this.#outlets.hasRoom(rest)) {
+      counters.queueFull += datagramsIn(rest, segmentSize);
+      return;
+    }
+    const before = this.#waiting.bytes;
+    const bytes = buf.slice(start + sent, start + length);
+    counters.queueFull += this.#waiting.push({ source, destination, bytes, segmentSize, ecn });
+    this.#outlets.noteWaiting(this, this.#waiting.bytes - before);
+  }
+
+  /** Offers what waits; true when nothing waits any more. */
+  drain(): boolean {
+    const before = this.#waiting.bytes;
+    const isEmpty = this.#drain();
+    this.#outlets.noteWaiting(this, this.#waiting.bytes - before);
+    return isEmpty;
+  }
+
+  /** Gives up what waits; the socket is about to be closed. */
+  close(): void {
+    this.#outlets.noteWaiting(this, -this.#waiting.bytes);
+    this.#outlets.forget(this);
+  }
+
+  #drain(): boolean {
+    for (let run = this.#waiting.peek(); run !== undefined; run = this.#waiting.peek()) {
+      const { source, destination, bytes, segmentSize, ecn } = run;
+      const { length } = bytes;
+      const result = this.#socket.send(source, destination, bytes, 0, length, segmentSize, ecn);
+      if (result === SendResult.WouldBlock || result === SendResult.NoBuffers) {
+        this.#waiting.consume(this.#socket.accepted);
+        return false;
+      }
+      if (result === SendResult.Refused) {
+        this.#outlets.counters.refused += datagramsIn(length, segmentSize);
+      }
+      this.#waiting.consume(length);
+    }
+    return true;
+  }
+}
+
+function datagramsIn(length: number, segmentSize: number): number {
+  return segmentSize === 0 ? 1 : Math.ceil(length / segmentSize);
+}
