@@ -6,7 +6,7 @@
  */
 
 import { orphans, type Process } from "../netns.ts";
-import { ADDRESS, Topology, WEB_PORT } from "./topology.ts";
+import { ADDRESS, Topology, type TopologyOptions, WEB_PORT } from "./topology.ts";
 
 /** The programs by the namespace that each runs in. */
 export const PROGRAMS = {
@@ -61,6 +61,8 @@ export interface DeploymentOptions {
   readonly prefix: string;
   /** Runs what `deno task compile` made instead of the sources. */
   readonly dist?: boolean;
+  /** How the network differs from the demo's. */
+  readonly network?: TopologyOptions;
 }
 
 /** Changes to how a program is started. */
@@ -69,6 +71,8 @@ export interface StartChanges {
   readonly args?: readonly string[];
   /** More variables. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What the program is run by, such as `unshare` with its arguments; it must become the program. */
+  readonly wrapper?: readonly string[];
 }
 
 /** The portal's base URL. */
@@ -104,9 +108,9 @@ export class Deployment implements AsyncDisposable {
   }
 
   /** Builds the network and writes the portal's configuration; starts no program yet. */
-  static async create({ prefix, dist = false }: DeploymentOptions): Promise<Deployment> {
+  static async create({ prefix, dist = false, network }: DeploymentOptions): Promise<Deployment> {
     if (dist) await requireExecutables();
-    const topology = await Topology.create(prefix);
+    const topology = await Topology.create(prefix, network);
     removeOldFolders(prefix);
     const folder = await Deno.makeTempDir({ dir: TEMP_FOLDER, prefix: `${prefix}-${Deno.pid}-` });
     const deployment = new Deployment(topology, folder, dist);
@@ -140,14 +144,14 @@ export class Deployment implements AsyncDisposable {
   }
 
   /** Starts a program, without waiting for it to be ready. */
-  start(name: ProgramName, { args = [], env = {} }: StartChanges = {}): Process {
+  start(name: ProgramName, { args = [], env = {}, wrapper = [] }: StartChanges = {}): Process {
     const program = PROGRAMS[name];
     const command = this.#dist
       ? [`${ROOT}dist/${program.name}`]
       : [Deno.execPath(), "run", "-A", `${ROOT}${program.entry}`];
     const process = this.topology.get(name).spawn(
       program.name,
-      [...command, ...this.#args(name), ...args],
+      [...wrapper, ...command, ...this.#args(name), ...args],
       {
         env: { ...this.#env(name), ...env },
         logFile: `${this.folder}/${name}.log`,
@@ -299,23 +303,32 @@ export class Deployment implements AsyncDisposable {
   }
 
   #args(name: ProgramName): string[] {
+    const { onlyFamily } = this.topology.options;
+    const has4 = onlyFamily !== "IPv6";
+    const has6 = onlyFamily !== "IPv4";
+    const apiUrl = ["--api-url", has4 ? API_URL : `ws://[${ADDRESS.portal[1]}]:8080/`];
     switch (name) {
       case "portal":
         return [
           ...["--config", `${this.folder}/portal.jsonc`],
           ...["--database", `${this.folder}/portal.db`],
-          ...["--listen", `${ADDRESS.portal[0]}:8080,[${ADDRESS.portal[1]}]:8080`],
+          "--listen",
+          [
+            ...(has4 ? [`${ADDRESS.portal[0]}:8080`] : []),
+            ...(has6 ? [`[${ADDRESS.portal[1]}]:8080`] : []),
+          ].join(","),
         ];
       case "relay":
         return [
-          ...["--api-url", API_URL],
-          ...["--public-ip4-addr", ADDRESS.relay[0], "--public-ip6-addr", ADDRESS.relay[1]],
+          ...apiUrl,
+          ...(has4 ? ["--public-ip4-addr", ADDRESS.relay[0]] : []),
+          ...(has6 ? ["--public-ip6-addr", ADDRESS.relay[1]] : []),
           ...["--drain-timeout", "0s"],
         ];
       case "gateway":
       case "client":
         return [
-          ...["--api-url", API_URL],
+          ...apiUrl,
           ...["--firezone-id", `demo-${name}`, "--firezone-name", `demo ${name}`],
           ...["--status-socket", this.#statusSocket(name)],
           ...(name === "client" ? ["--dns-control", "disabled"] : []),

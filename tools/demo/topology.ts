@@ -48,20 +48,31 @@ export const NAMESPACE_NAMES: readonly string[] = [
   "portal",
 ];
 
+/** How the network differs from the demo's. */
+export interface TopologyOptions {
+  /** NATs give each flow a port of its own, so that nobody can guess which. */
+  readonly symmetricNats?: boolean;
+  /** The only family outside the private network; both by default. */
+  readonly onlyFamily?: "IPv4" | "IPv6" | undefined;
+}
+
 const SCRIPTS = new URL("../netns/", import.meta.url);
 
 /** See the head of this file. */
 export class Topology implements AsyncDisposable {
   /** All namespaces; programs that run in them end with the topology. */
   readonly namespaces: Namespaces;
+  /** How it differs from the demo's. */
+  readonly options: TopologyOptions;
 
-  private constructor(namespaces: Namespaces) {
+  private constructor(namespaces: Namespaces, options: TopologyOptions) {
     this.namespaces = namespaces;
+    this.options = options;
   }
 
   /** Builds it, web server included. */
-  static async create(prefix: string): Promise<Topology> {
-    const topology = new Topology(await Namespaces.create(prefix, NAMESPACE_NAMES));
+  static async create(prefix: string, options: TopologyOptions = {}): Promise<Topology> {
+    const topology = new Topology(await Namespaces.create(prefix, NAMESPACE_NAMES), options);
     try {
       await topology.#build();
     } catch (error) {
@@ -85,6 +96,15 @@ export class Topology implements AsyncDisposable {
   /** Takes the effect of {@link blockDirect} back. */
   async unblockDirect(): Promise<void> {
     await this.#script("internet", "firewall.ts", "clear");
+  }
+
+  /** Loses that part of all packets that cross the Internet, from now on; needs `nft`. */
+  async losePackets(percent: number): Promise<void> {
+    const rules = "table inet loss { chain forwarded {\n" +
+      "type filter hook forward priority 0\n" +
+      `numgen random mod 100 < ${percent} drop\n}\n}`;
+    const { code, stderr } = await this.get("internet").run(["nft", rules]);
+    if (code !== 0) throw new Error(`nft ${rules}: ${stderr}`);
   }
 
   /** Fetches a page of the web server from within a namespace. */
@@ -149,7 +169,8 @@ export class Topology implements AsyncDisposable {
     router6: string,
     bits4 = 24,
   ): Promise<void> {
-    await this.get(name).ip(
+    await this.#ipOutside(
+      name,
       `addr add ${v4}/${bits4} dev eth0`,
       `addr add ${v6}/64 dev eth0 nodad`,
       "link set eth0 up",
@@ -165,7 +186,8 @@ export class Topology implements AsyncDisposable {
     [router4, router6]: readonly [string, string],
   ): Promise<void> {
     await this.get(name).sysctl(FORWARDING);
-    await this.get(name).ip(
+    await this.#ipOutside(
+      name,
       `addr add ${lan4}/24 dev lan`,
       `addr add ${lan6}/64 dev lan nodad`,
       `addr add ${wan4}/24 dev wan`,
@@ -175,7 +197,17 @@ export class Topology implements AsyncDisposable {
       `route add default via ${router4}`,
       `route add default via ${router6}`,
     );
-    await this.#script(name, "firewall.ts", "masquerade", "wan");
+    const ports = this.options.symmetricNats ? ["random"] : [];
+    await this.#script(name, "firewall.ts", "masquerade", "wan", ...ports);
+  }
+
+  /** Runs `ip` commands except those of a family that is not there. */
+  async #ipOutside(name: string, ...commands: string[]): Promise<void> {
+    const { onlyFamily } = this.options;
+    await this.get(name).ip(...commands.filter((command) => {
+      const family = command.includes(":") ? "IPv6" : /\d\./.test(command) ? "IPv4" : undefined;
+      return family === undefined || onlyFamily === undefined || family === onlyFamily;
+    }));
   }
 
   async #internet(): Promise<void> {
@@ -186,11 +218,12 @@ export class Topology implements AsyncDisposable {
       ["relay", "192.0.2.1/30", "2001:db8:c::1/64"],
       ["portal", "192.0.2.5/30", "2001:db8:d::1/64"],
     ];
-    await this.get("internet").ip(...sides.flatMap(([side, v4, v6]) => [
+    const commands = sides.flatMap(([side, v4, v6]) => [
       `addr add ${v4} dev ${side}`,
       `addr add ${v6} dev ${side} nodad`,
       `link set ${side} up`,
-    ]));
+    ]);
+    await this.#ipOutside("internet", ...commands);
   }
 
   async #gateway(): Promise<void> {

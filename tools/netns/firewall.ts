@@ -1,9 +1,11 @@
 /**
  * Packet filter rules of the namespace it runs in; `nft` need not be installed.
  *
- *     firewall.ts masquerade INTERFACE          translate what leaves there, drop what comes unasked
+ *     firewall.ts masquerade INTERFACE [random] translate what leaves there, drop what comes unasked
  *     firewall.ts drop-udp-between A B [C D …]  drop UDP both ways between A and B, C and D, …
  *     firewall.ts clear                         take the drops away
+ *
+ * With `random` each flow leaves from a port of its own, as behind a symmetric NAT.
  * @module
  */
 
@@ -14,7 +16,7 @@ const [command, ...args] = Deno.args;
 using tables = new NfTables();
 switch (command) {
   case "masquerade":
-    masquerade(args[0]!);
+    masquerade(args[0]!, args[1] === "random");
     break;
   case "drop-udp-between":
     dropUdpBetween(args.map(toHost));
@@ -26,7 +28,7 @@ switch (command) {
     throw new Error(`Unknown command ${command}`);
 }
 
-function masquerade(name: string): void {
+function masquerade(name: string, randomPorts: boolean): void {
   const out = { tag: "output-interface", name } as const;
   const unasked = (protocol: "tcp" | "udp"): NfRule => ({
     // A datagram that nobody waits for must not reach the translator itself: it would be remembered
@@ -43,7 +45,7 @@ function masquerade(name: string): void {
         type: "nat",
         hook: "postrouting",
         priority: NfPriority.sourceNat,
-        rules: [{ matches: [out], action: { tag: "masquerade" } }],
+        rules: [{ matches: [out], action: { tag: "masquerade", randomPorts } }],
       },
       {
         name: "unasked",

@@ -1,0 +1,145 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Deployment } from "@firezone/tools/deployment";
+import { testFileSum } from "@firezone/tools/test_file";
+import { ADDRESS, type TopologyOptions } from "@firezone/tools/topology";
+import { requires } from "../requirements.ts";
+import { takeSnapshot } from "./snapshot.ts";
+
+const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "curl");
+const FILE_BYTES = 10_000_000;
+/** At such a loss TCP waits for its timer again and again. */
+const LOSSY_FILE_BYTES = 1_000_000;
+const DOWNLOAD_S = 45;
+
+/** Time for curl to connect and to read, twice over, on a network that loses a fifth. */
+const LOSSY_PAGE_MS = 30_000;
+const PAGE_MS = 10_000;
+
+/** How long a download runs before it is reset. */
+const STREAMING_MS = 500;
+const AT_ONCE_MS = 1_000;
+const CLOSED_PORT = 81;
+const FAMILIES = ["IPv4", "IPv6"];
+
+/** Brings everything up in such a network, does the work, and sees that nothing is left behind. */
+async function inNetwork(
+  prefix: string,
+  network: TopologyOptions,
+  work: (deployment: Deployment) => Promise<void>,
+): Promise<void> {
+  await using deployment = await Deployment.create({ prefix, network });
+  const { topology } = deployment;
+  const hosts = ["client", "gateway"] as const;
+  const snapshots = () => Promise.all(hosts.map((name) => takeSnapshot(topology.get(name))));
+  const before = await snapshots();
+  await deployment.startAll();
+  await deployment.whileAllRun(() => work(deployment));
+  for (const name of ["client", "gateway", "relay", "portal"] as const) {
+    const { code, signal } = await deployment.process(name).stop(10_000);
+    assertEquals([name, code, signal], [name, 0, null], deployment.process(name).lines.at(-1));
+    assertEquals(await topology.get(name).pids(), []);
+  }
+  assertEquals(await snapshots(), before);
+}
+
+async function readPage(deployment: Deployment, address: string, limitMs = PAGE_MS): Promise<void> {
+  const report = await deployment.topology.fetchPage("client", address, limitMs);
+  assert(report.ok, JSON.stringify(report));
+  assertMatch(report.body, /private web server/);
+}
+
+/** Downloads a file with curl, and checks that it is the one that was sent. */
+async function download(deployment: Deployment, address: string, bytes: number): Promise<void> {
+  const host = address.includes(":") ? `[${address}]` : address;
+  const script =
+    `set -o pipefail; curl -gsS --connect-timeout 10 --max-time ${DOWNLOAD_S} http://${host}/file/${bytes} | ` +
+    "sha256sum";
+  const { code, stdout, stderr } = await deployment.topology.get("client")
+    .run(["bash", "-c", script]);
+  assertEquals(code, 0, stderr);
+  assertEquals(stdout.split(" ")[0], await testFileSum(bytes));
+}
+
+Deno.test("the relay carries what is between two symmetric NATs", needs, async () => {
+  await inNetwork("fze-sym", { symmetricNats: true }, async (deployment) => {
+    await readPage(deployment, ADDRESS.web[0]);
+    await readPage(deployment, ADDRESS.web[1]);
+    await download(deployment, ADDRESS.web[0], FILE_BYTES);
+    await deployment.untilPath("relayed");
+  });
+});
+
+for (const onlyFamily of ["IPv4", "IPv6"] as const) {
+  Deno.test(`an Internet that has ${onlyFamily} alone will do`, needs, async () => {
+    await inNetwork(`fze-${onlyFamily.toLowerCase()}`, { onlyFamily }, async (deployment) => {
+      await readPage(deployment, ADDRESS.web[0]);
+      await readPage(deployment, ADDRESS.web[1]);
+      const { path } = await deployment.untilPath("direct");
+      assertEquals(path?.remote.includes("["), onlyFamily === "IPv6");
+      await deployment.topology.blockDirect();
+      await deployment.resetClient();
+      await readPage(deployment, ADDRESS.web[0]);
+      await readPage(deployment, ADDRESS.web[1]);
+      await deployment.untilPath("relayed");
+    });
+  });
+}
+
+Deno.test("several files arrive whole at the same time", needs, async () => {
+  await inNetwork("fze-many", {}, async (deployment) => {
+    const addresses = [...ADDRESS.web, ...ADDRESS.web];
+    await Promise.all(addresses.map((address) => download(deployment, address, FILE_BYTES)));
+  });
+});
+
+Deno.test("a client learns at once that a server refuses or resets", needs, async (t) => {
+  await inNetwork("fze-rst", {}, async (deployment) => {
+    const { topology } = deployment;
+    const config = deployment.config();
+    await deployment.writeConfig({
+      ...config,
+      policies: [{ accounts: ["laptop"], resources: ["*"] }],
+    });
+    await deployment.untilStatus("client", (status) => status.resources?.length === 4);
+    for (const [i, address] of ADDRESS.payroll.entries()) {
+      await readPage(deployment, address);
+      await t.step(`a port where nobody listens, over ${FAMILIES[i]}`, async () => {
+        const report = await topology.fetchPage("client", address, PAGE_MS, CLOSED_PORT);
+        assert(!report.ok);
+        assertMatch(report.error, /refused/);
+        assert(report.afterMs < AT_ONCE_MS, `after ${report.afterMs} ms`);
+      });
+    }
+    await t.step("a connection that is reset in the middle of a download", async () => {
+      const start = performance.now();
+      const outcome = topology.get("client").run(
+        [
+          "curl",
+          "-sS",
+          "--max-time",
+          "10",
+          "-o",
+          "/dev/null",
+          `http://${ADDRESS.payroll[0]}/stream`,
+        ],
+      );
+      await new Promise((resolve) => setTimeout(resolve, STREAMING_MS));
+      const rules = "table inet resets { chain arriving {\ntype filter hook input priority 0\n" +
+        "tcp dport 80 reject with tcp reset\n}\n}";
+      assertEquals((await topology.get("web").run(["nft", rules])).code, 0);
+      const { code, stderr } = await outcome;
+      assert(code !== 0);
+      assertMatch(stderr, /reset/i);
+      const afterMs = performance.now() - start;
+      assert(afterMs < STREAMING_MS + AT_ONCE_MS, `after ${afterMs} ms`);
+    });
+  });
+});
+
+Deno.test("a file arrives whole although a fifth of all packets is lost", needs, async () => {
+  await inNetwork("fze-loss", {}, async (deployment) => {
+    await deployment.topology.losePackets(20);
+    await readPage(deployment, ADDRESS.web[0], LOSSY_PAGE_MS);
+    await download(deployment, ADDRESS.web[0], LOSSY_FILE_BYTES);
+  });
+});
