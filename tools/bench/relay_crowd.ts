@@ -10,7 +10,7 @@
  * @module
  */
 
-import { type IpAddress, SocketAddress, SocketAddressCache } from "@firezone/core/ip";
+import { type IpAddress, type SocketAddress, SocketAddressCache } from "@firezone/core/ip";
 import { Epoll, raiseFileLimit, ReceiveSlots, UdpSocket } from "@firezone/core/os/linux";
 import type { TurnCredentials } from "@firezone/core/turn";
 import { LoadClient } from "./relay_client.ts";
@@ -67,7 +67,7 @@ const SLOTS = 32;
 const PEER_BUFFER = 16 << 20;
 /** How long stragglers are waited for. */
 const LINGER_MS = 300;
-/** How often counts are looked at while nothing is paced. */
+/** What fits one send. */
 const MAX_BYTES = 65_507;
 
 /** See the head of this file. */
@@ -79,6 +79,8 @@ export class RelayCrowd {
   readonly #slots = new ReceiveSlots(SLOTS);
   readonly #addresses = new SocketAddressCache(1 << 17);
   readonly #peers: UdpSocket[] = [];
+  /** The peer of client `i`. */
+  readonly #peerOf: UdpSocket[] = [];
   #received = 0;
 
   /** A crowd of nobody. */
@@ -105,11 +107,13 @@ export class RelayCrowd {
     }
     const from = this.clients.length;
     for (let i = from; i < count; i++) {
+      const peer = this.#peers[i % this.#peers.length]!;
+      this.#peerOf.push(peer);
       const made = new LoadClient({
         server,
         credentials: credentials(i),
         local: client(i),
-        peer: this.#peers[i % this.#peers.length]!.bound,
+        peer: peer.bound,
         slots: this.#slots,
         addresses: this.#addresses,
       });
@@ -139,10 +143,10 @@ export class RelayCrowd {
     const length = direction === "up" ? size + 4 : size;
     const burst = Math.max(1, Math.min(flow.burst, 64, Math.floor(MAX_BYTES / length)));
     const buffer = new Uint8Array(burst * length);
-    const active = this.clients.slice(0, flow.clients).filter((c) => c.relayed !== undefined);
-    if (active.length === 0) throw new Error("No client has an allocation");
+    const active = Math.min(flow.clients, this.clients.length);
     if (direction === "up") {
-      for (let i = 0; i < burst; i++) active[0]!.frame(buffer, i * length, size);
+      // The channel's number is the same for all.
+      for (let i = 0; i < burst; i++) this.clients[0]!.frame(buffer, i * length, size);
     }
     this.#received = 0;
     const startedAt = performance.now();
@@ -158,7 +162,7 @@ export class RelayCrowd {
       const due = rate === 0 ? Infinity : (now - startedAt) * rate / 1000;
       // A few bursts, then those who receive have their turn.
       for (let i = 0; i < 4 && sent < due; i++) {
-        this.#burst(direction, active[turn++ % active.length]!, buffer, length);
+        this.#burst(direction, turn++ % active, buffer, length);
         sent += burst;
       }
       this.#receive(sent < due ? 0 : 1);
@@ -178,15 +182,13 @@ export class RelayCrowd {
     }
   }
 
-  #burst(direction: Direction, client: LoadClient, buffer: Uint8Array, length: number): void {
-    const total = buffer.length;
-    const segment = total > length ? length : 0;
-    if (direction === "up") {
-      client.socket.send(undefined, this.#options.server, buffer, 0, total, segment, 0);
-      return;
-    }
-    const peer = this.#peers[this.clients.indexOf(client) % this.#peers.length]!;
-    peer.send(undefined, client.relayed!, buffer, 0, total, segment, 0);
+  #burst(direction: Direction, index: number, buffer: Uint8Array, length: number): void {
+    const client = this.clients[index]!;
+    const segment = buffer.length > length ? length : 0;
+    const [socket, to] = direction === "up"
+      ? [client.socket, this.#options.server]
+      : [this.#peerOf[index]!, client.relayed!];
+    socket.send(undefined, to, buffer, 0, buffer.length, segment, 0);
   }
 
   /** Gives everybody from `from` on something to ask, and waits for the answers. */
