@@ -29,8 +29,14 @@ export interface DatagramBatch {
    * next call. A reservation that is not committed is void.
    *
    * @param source local address to send from; undefined lets the kernel choose
+   * @param ecn ECN field of the datagram, that of the packet inside; 0 if absent
    */
-  reserve(source: SocketAddress | undefined, destination: SocketAddress, length: number): number;
+  reserve(
+    source: SocketAddress | undefined,
+    destination: SocketAddress,
+    length: number,
+    ecn?: number,
+  ): number;
   /** Takes the first `length` bytes of the reservation as a datagram. */
   commit(length: number): void;
 }

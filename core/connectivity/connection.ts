@@ -20,6 +20,7 @@ import {
   type IceEvent,
 } from "../ice/mod.ts";
 import type { SocketAddress } from "../ip/address.ts";
+import { ecn } from "../ip/packet.ts";
 import type { RandomBytes } from "../random.ts";
 import type { StunMessage } from "../stun/mod.ts";
 import type { DatagramBatch, Transmit } from "../transmit.ts";
@@ -260,7 +261,7 @@ export class Connection {
     const length = this.tunnel.sealedLength(end - start);
     let sealed: number;
     if (path.kind === "direct") {
-      const offset = batch.reserve(path.local, path.remote, length);
+      const offset = batch.reserve(path.local, path.remote, length, ecn(buf, start));
       sealed = this.tunnel.seal(now, buf, start, end, batch.buffer, offset);
       if (sealed > 0) return batch.commit(sealed);
     } else {
@@ -270,7 +271,8 @@ export class Connection {
         path.allocation.bindChannel(now, path.remote);
         return this.#keep(buf, start, end);
       }
-      const offset = batch.reserve(undefined, server, CHANNEL_DATA_HEADER_LENGTH + length);
+      const framed = CHANNEL_DATA_HEADER_LENGTH + length;
+      const offset = batch.reserve(undefined, server, framed, ecn(buf, start));
       writeChannelDataHeader(batch.buffer, offset, channel, length);
       const at = offset + CHANNEL_DATA_HEADER_LENGTH;
       sealed = this.tunnel.seal(now, buf, start, end, batch.buffer, at);

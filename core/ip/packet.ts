@@ -243,7 +243,19 @@ export function isMulticast(buf: Uint8Array, packet: PacketRef): boolean {
     (buf[o]! & buf[o + 1]! & buf[o + 2]! & buf[o + 3]!) === 0xff;
 }
 
-/** The ECN bits of the packet at `buf[start]` (RFC 3168 §5): 0 not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. */
+/** The values of the ECN field (RFC 3168 §5). */
+export const ECN = {
+  /** The ends do not understand marks: routers under load drop. */
+  notCapable: 0,
+  /** The ends understand marks; by RFC 9331, those of low latency services. */
+  capable1: 1,
+  /** The ends understand marks. */
+  capable0: 2,
+  /** A router under load marked the packet. */
+  congestion: 3,
+} as const;
+
+/** The ECN field of the packet at `buf[start]`, one of {@link ECN}. */
 export function ecn(buf: Uint8Array, start: number): number {
   return buf[start]! >> 4 === 4 ? buf[start + 1]! & 3 : buf[start + 1]! >> 4 & 3;
 }
@@ -258,4 +270,18 @@ export function setEcn(buf: Uint8Array, start: number, value: number): void {
   } else {
     buf[start + 1] = buf[start + 1]! & ~0x30 | value << 4;
   }
+}
+
+/**
+ * Applies the ECN field of the datagram that a packet came in to the packet at `buf[start]`, of known
+ * version (RFC 6040 §4.2): marks that routers on the tunnel's way made are passed on, and nothing is
+ * taken back where the outer field was cleared.
+ *
+ * Deviation: a marked datagram with a packet whose ends do not understand marks is not dropped. We
+ * never send one, so whoever marked it marks everything, and dropping would cut the tunnel off.
+ */
+export function applyOuterEcn(buf: Uint8Array, start: number, outer: number): void {
+  const inner = ecn(buf, start);
+  if (inner === ECN.notCapable || inner === ECN.congestion || inner === outer) return;
+  if (outer === ECN.congestion || outer === ECN.capable1) setEcn(buf, start, outer);
 }

@@ -5,6 +5,7 @@ import { ip } from "./address.ts";
 import { sumBytes } from "./checksum.ts";
 import { makePacket } from "./packet_fixtures.ts";
 import {
+  applyOuterEcn,
   ecn,
   icmpIdentifier,
   isIcmpEcho,
@@ -203,3 +204,26 @@ function icmp(version: 4 | 6, protocol: number, message: number[]) {
   }
   return { packet, ref: parsed(packet) };
 }
+
+Deno.test("applyOuterEcn follows RFC 6040 §4.2, but drops nothing", () => {
+  // By inner field, what the packet carries for each outer field from 0 to 3.
+  const expected = [[0, 0, 0, 0], [1, 1, 1, 3], [2, 1, 2, 3], [3, 3, 3, 3]];
+  for (const version of [4, 6] as const) {
+    for (const [inner, row] of expected.entries()) {
+      for (const [outer, result] of row.entries()) {
+        const packet = makePacket({
+          version,
+          trafficClass: 0xb8 | inner,
+          payload: new Uint8Array(8),
+        });
+        applyOuterEcn(packet, 0, outer);
+        const wanted = makePacket({
+          version,
+          trafficClass: 0xb8 | result,
+          payload: new Uint8Array(8),
+        });
+        assertEquals(packet, wanted, `IPv${version}, inner ${inner}, outer ${outer}`);
+      }
+    }
+  }
+});

@@ -14,7 +14,15 @@
  * @module
  */
 
-import { Coalescer, type Family, packetMemory, Segmenter, type SocketAddress } from "../ip/mod.ts";
+import {
+  applyOuterEcn,
+  Coalescer,
+  ECN,
+  type Family,
+  packetMemory,
+  Segmenter,
+  type SocketAddress,
+} from "../ip/mod.ts";
 import {
   Epoll,
   Errno,
@@ -22,13 +30,13 @@ import {
   OsError,
   TUN_READ_SIZE,
   type TunDevice,
-  TunWrite,
   UdpSocket,
 } from "../os/linux/mod.ts";
 import type { DatagramBatch, InboundPackets, Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
 import { monotonicNow } from "./clock.ts";
 import { type DatagramSink, SendBatch, SinkResult } from "./send_batch.ts";
+import { TunWriter } from "./tun_writer.ts";
 
 /** What a data plane drives; see the sans-IO contract in `docs/ARCHITECTURE.md`. */
 export interface DataPlaneState {
@@ -88,7 +96,7 @@ const RECEIVE_BUFFER = 16 << 20;
 const SEND_BUFFER = 2 << 20;
 /** The largest packet that a read can be cut into, or be when it is not cut. */
 const PACKET_BUFFER = 65_536;
-/** While a socket is full, it is tried again so often, whether or not epoll says that it is not. */
+/** While a socket or TUN is full, it is tried again so often, whether or not epoll says that it is not. */
 const RETRY_MS = 1;
 
 /** See the head of this file. */
@@ -98,7 +106,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
   readonly #batch: SendBatch;
   readonly #segmenter = new Segmenter();
   readonly #coalescer: Coalescer;
-  readonly #tunWriter: { write(buf: Uint8Array, start: number, length: number): void };
+  readonly #tunWriter: TunWriter;
   readonly #read = packetMemory(TUN_READ_SIZE);
   readonly #packet = packetMemory(PACKET_BUFFER);
   /** Bytes of the last send that need not be offered again. */
@@ -106,7 +114,8 @@ export class DataPlane implements DatagramSink, InboundPackets {
   #udp4: UdpSocket | undefined;
   #udp6: UdpSocket | undefined;
   #running = false;
-  #lostWrites = 0;
+  /** ECN field of the datagram at hand; 0 while there is none. */
+  #outerEcn = 0;
 
   /** Opens the sockets. @throws OsError when no family can be bound */
   constructor(options: DataPlaneOptions) {
@@ -116,11 +125,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
       udp: options.tun.udpSegmentation,
       allocate: packetMemory,
     });
-    this.#tunWriter = {
-      write: (buf, start, length) => {
-        if (options.tun.write(buf, start, length) !== TunWrite.Written) this.#lostWrites++;
-      },
-    };
+    this.#tunWriter = new TunWriter(options.tun);
     this.#epoll.add(options.controlFd, TOKEN.control, { readable: true });
     this.#epoll.add(options.tun.fd, TOKEN.tun, { readable: true });
     this.#openSockets(PREFERRED_PORT);
@@ -162,6 +167,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
 
   /** Takes a packet that came out of the tunnel. */
   push(buf: Uint8Array, start: number, end: number): void {
+    if (this.#outerEcn !== ECN.notCapable) applyOuterEcn(buf, start, this.#outerEcn);
     if (this.#coalescer.push(buf, start, end)) return;
     this.#coalescer.flush(this.#tunWriter);
     this.#coalescer.push(buf, start, end);
@@ -187,7 +193,8 @@ export class DataPlane implements DatagramSink, InboundPackets {
 
   #waitMs(): number {
     const wait = Math.max(0, this.#options.state.pollTimeout() - monotonicNow());
-    return this.#batch.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+    const isBlocked = this.#batch.isBlocked || this.#tunWriter.isBlocked;
+    return isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 
   #onReadable(now: Millis, token: number): void {
@@ -228,17 +235,20 @@ export class DataPlane implements DatagramSink, InboundPackets {
         const step = socket.segmentSize(m);
         const local = socket.local(m);
         const from = socket.from(m);
+        this.#outerEcn = socket.ecn(m);
         for (let at = socket.start(m); at < end; at += step) {
           state.handleDatagram(now, local, from, buf, at, Math.min(at + step, end), this);
         }
       }
     }
+    this.#outerEcn = ECN.notCapable;
     this.#coalescer.flush(this.#tunWriter);
   }
 
   /** Puts out everything that the turn has produced. */
   #settle(now: Millis): void {
     const { state, onTurn } = this.#options;
+    if (this.#tunWriter.isBlocked) this.#tunWriter.retry();
     onTurn(now);
     for (let transmit; (transmit = state.pollTransmit()) !== undefined;) {
       this.#batch.transmit(transmit);
