@@ -11,8 +11,9 @@
  * @module
  */
 
-import { type Namespace, Namespaces } from "../netns.ts";
+import { type Namespace, Namespaces, type Process } from "../netns.ts";
 import type { FetchReport } from "../netns/http_get.ts";
+import type { Records } from "../netns/name_server.ts";
 
 export type { FetchReport } from "../netns/http_get.ts";
 
@@ -115,6 +116,31 @@ export class Topology implements AsyncDisposable {
     port = WEB_PORT,
   ): Promise<FetchReport> {
     return JSON.parse(await this.#script(from, "http_get.ts", "page", address, port, limitMs));
+  }
+
+  /** Starts a DNS server in a namespace. @param records as `name_server.ts` takes them */
+  async startNameServer(
+    name: string,
+    records: Records,
+    addresses: readonly string[],
+  ): Promise<Process> {
+    const command = scriptCommand("name_server.ts", JSON.stringify(records), ...addresses);
+    const process = this.get(name).spawn("name server", command);
+    await process.waitForLine(/^listening$/, 10_000);
+    return process;
+  }
+
+  /** Asks a DNS server from within a namespace: `NOERROR: 10.0.0.1,10.0.0.2`. */
+  async askName(
+    from: string,
+    transport: "udp" | "tcp",
+    server: string,
+    name: string,
+    type: string,
+  ): Promise<string> {
+    const { stdout } = await this.get(from)
+      .run(scriptCommand("ask_dns.ts", transport, server, name, type));
+    return stdout.trimEnd();
   }
 
   /** Downloads for a while from within a namespace. */

@@ -1,0 +1,226 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Deployment } from "@firezone/tools/deployment";
+import { ADDRESS } from "@firezone/tools/topology";
+import { requires } from "../requirements.ts";
+import { takeSnapshot } from "./snapshot.ts";
+
+const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "unshare", "curl");
+const needsPing = requires("ping");
+
+const WIKI = "wiki.example.test";
+const PAYROLL = "payroll.test";
+const PUBLIC = "public.test";
+const PUBLIC_ADDRESS = "203.0.113.99";
+const PROXY_V4 = /^NOERROR: 100\.(9[6-9]|1[01]\d|12[0-7])\.\S+$/;
+const PROXY_V6 = /^NOERROR: fd00:2021:1111:8000:\S+$/;
+
+/** What the names are in the private network, which the client cannot ask. */
+const PRIVATE_NAMES = {
+  [WIKI]: { A: [ADDRESS.web[0]], AAAA: [ADDRESS.web[1]], TXT: ["asked at the site"] },
+  [PAYROLL]: { A: [ADDRESS.payroll[0]], AAAA: [ADDRESS.payroll[1]] },
+};
+
+/** What the client's own name server knows. */
+const PUBLIC_NAMES = {
+  [PUBLIC]: { A: [PUBLIC_ADDRESS] },
+  "long.test": { A: Array.from({ length: 60 }, (_, i) => `192.0.2.${i + 1}`) },
+};
+
+const CLIENT_RESOLV_CONF = `# This is the user's own; two lines end without a reason.   
+nameserver ${ADDRESS.portal[0]}
+nameserver ${ADDRESS.portal[1]}
+
+search office.test\t
+options timeout:5 attempts:1`;
+
+/** Enough of `/etc` for programs to find users, libraries and names. */
+const COPIED_FILES = ["passwd", "group", "ld.so.cache"];
+const FIRST_LINE = "# BEGIN Firezone DNS configuration";
+const END_MS = 10_000;
+
+/** A folder that stands in for `/etc`, and the command that lets a program see it so. */
+class PrivateEtc {
+  readonly folder: string;
+
+  constructor(folder: string, resolvConf: string) {
+    this.folder = folder;
+    Deno.mkdirSync(folder, { mode: 0o755 });
+    for (const name of COPIED_FILES) {
+      try {
+        Deno.copyFileSync(`/etc/${name}`, `${folder}/${name}`);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    Deno.writeTextFileSync(`${folder}/nsswitch.conf`, "hosts: files dns\n");
+    Deno.writeTextFileSync(`${folder}/hosts`, "127.0.0.1 localhost\n");
+    Deno.writeTextFileSync(`${folder}/resolv.conf`, resolvConf);
+  }
+
+  get resolvConf(): string {
+    return Deno.readTextFileSync(`${this.folder}/resolv.conf`);
+  }
+
+  get wrapper(): string[] {
+    const script = `mount --bind '${this.folder}' /etc && exec "$@"`;
+    return ["unshare", "--mount", "sh", "-c", script, "sh"];
+  }
+}
+
+Deno.test("names from end to end", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fze-dns" });
+  const { topology, folder } = deployment;
+  const clientEtc = new PrivateEtc(`${folder}/client-etc`, CLIENT_RESOLV_CONF);
+  const gatewayEtc = new PrivateEtc(`${folder}/gateway-etc`, `nameserver ${ADDRESS.web[0]}\n`);
+  const before = await takeSnapshot(topology.get("client"));
+  await topology.startNameServer("web", PRIVATE_NAMES, [ADDRESS.web[0]]);
+  const publicServer = await topology.startNameServer("portal", PUBLIC_NAMES, ADDRESS.portal);
+
+  const site = { sites: ["office"] };
+  await deployment.writeConfig({
+    ...deployment.config(),
+    resources: [
+      { name: "names", type: "dns", address: "*.example.test", ...site },
+      { name: "payroll", type: "dns", address: PAYROLL, ...site },
+    ],
+    policies: [{ accounts: ["laptop"], resources: ["*"] }],
+  });
+  const startClient = async (method = "etc-resolv-conf") => {
+    await deployment.startReady("client", {
+      args: ["--dns-control", method, "--state-dir", `${folder}/client-state`],
+      wrapper: clientEtc.wrapper,
+    });
+  };
+  await deployment.startReady("portal");
+  await deployment.startReady("relay");
+  await deployment.startReady("gateway", { wrapper: gatewayEtc.wrapper });
+  await startClient();
+
+  const onClient = async (...command: string[]) =>
+    await topology.get("client").run([...clientEtc.wrapper, ...command]);
+  const read = async (name: string, ...args: string[]) => {
+    const { code, stdout, stderr } = await onClient(
+      ...["curl", "-sS", "--max-time", "10", ...args, `http://${name}/`],
+    );
+    assertEquals(code, 0, `${name} ${args}: ${stderr}`);
+    return stdout;
+  };
+  const sentinels = () => clientEtc.resolvConf.match(/(?<=^nameserver )\S+/gm) ?? [];
+
+  await t.step("the client puts its own servers into resolv.conf, and nothing else", () => {
+    const lines = clientEtc.resolvConf.split("\n");
+    assertEquals(lines[0], FIRST_LINE);
+    assertEquals(sentinels().length, 2);
+    assertMatch(sentinels()[0]!, /^100\.100\.111\./);
+    assert(lines.includes("options timeout:5 attempts:1"), clientEtc.resolvConf);
+  });
+
+  await t.step("pages by name, over IPv4 and IPv6", async () => {
+    assertMatch(await read(WIKI, "-4"), /^Hello 10\.20\.0\.1,/);
+    assertMatch(await read(WIKI, "-6"), /^Hello fd00:20::1,/);
+  });
+
+  await t.step("a second resource at the same time", async () => {
+    const pages = await Promise.all([WIKI, PAYROLL, WIKI, PAYROLL].map((name) => read(name)));
+    for (const [i, page] of pages.entries()) {
+      assertMatch(page, i % 2 === 0 ? /^Hello (10\.2|fd00:2)0:?/ : /^Hello (10\.3|fd00:3)0:?/);
+    }
+  });
+
+  await t.step("queries over UDP and TCP at each of the servers", async () => {
+    for (const server of sentinels()) {
+      for (const transport of ["udp", "tcp"] as const) {
+        const ask = (name: string, type: string) =>
+          topology.askName("client", transport, server, name, type);
+        assertMatch(await ask(WIKI, "A"), PROXY_V4);
+        assertMatch(await ask(WIKI, "AAAA"), PROXY_V6);
+        assertEquals(await ask(PUBLIC, "A"), `NOERROR: ${PUBLIC_ADDRESS}`);
+        assertMatch(await ask("nobody.test", "A"), /^NXDOMAIN/);
+      }
+    }
+  });
+
+  await t.step("the site's own name server is asked for other types", async () => {
+    for (const transport of ["udp", "tcp"] as const) {
+      const answer = await topology.askName("client", transport, sentinels()[0]!, WIKI, "TXT");
+      assertEquals(answer, "NOERROR: asked at the site");
+    }
+  });
+
+  await t.step("an answer that is too long for UDP comes over TCP", async () => {
+    const ask = (transport: "udp" | "tcp") =>
+      topology.askName("client", transport, sentinels()[0]!, "long.test", "A");
+    assertMatch(await ask("udp"), /\(truncated\)$/);
+    assertEquals((await ask("tcp")).split(",").length, 60);
+    assertMatch((await onClient("getent", "ahostsv4", "long.test")).stdout, /^192\.0\.2\.60 /m);
+  });
+
+  await t.step({
+    ...needsPing,
+    name: "a name can be pinged",
+    fn: async () => {
+      for (const family of ["-4", "-6"]) {
+        const { code, stdout, stderr } = await onClient(
+          ...["ping", family, "-n", "-c", "2", "-i", "0.2", "-W", "3", WIKI],
+        );
+        assertEquals(code, 0, stdout + stderr);
+      }
+    },
+  });
+
+  await t.step("resources do without the system's name server", async () => {
+    await publicServer.stop();
+    assertMatch(await read(WIKI), /private web server/);
+    assertMatch(await read(PAYROLL), /private web server/);
+    const [server] = sentinels();
+    assertMatch(await topology.askName("client", "udp", server!, "other.test", "A"), /^SERVFAIL/);
+  });
+
+  await t.step("resolv.conf comes back when the client ends", async () => {
+    const { code } = await deployment.process("client").stop(END_MS);
+    assertEquals(code, 0);
+    assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
+    assertEquals(await takeSnapshot(topology.get("client")), before);
+    assertEquals(await topology.get("client").pids(), []);
+  });
+
+  await t.step("names have the same addresses after a restart, also after kill -9", async () => {
+    const addresses: string[] = [];
+    for (let i = 0; i < 2; i++) {
+      await startClient();
+      addresses.push(await topology.askName("client", "udp", sentinels()[0]!, WIKI, "A"));
+      assertMatch(await read(WIKI), /private web server/);
+      deployment.process("client").kill();
+      await deployment.process("client").ended;
+      assertEquals(clientEtc.resolvConf.split("\n")[0], FIRST_LINE);
+    }
+    assertMatch(addresses[0]!, PROXY_V4);
+    assertEquals(addresses[0], addresses[1]);
+  });
+
+  await t.step("what was killed is put back by a start that leaves DNS alone", async () => {
+    await startClient("disabled");
+    assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
+    assertEquals((await deployment.process("client").stop(END_MS)).code, 0);
+    assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
+    assertEquals(await takeSnapshot(topology.get("client")), before);
+    assertEquals(await topology.get("client").pids(), []);
+  });
+});
+
+Deno.test("where systemd-resolved does not run, one line says so", needs, async () => {
+  await using deployment = await Deployment.create({ prefix: "fze-sdr" });
+  const before = await takeSnapshot(deployment.topology.get("client"));
+  const client = deployment.start("client", {
+    args: ["--dns-control", "systemd-resolved", "--state-dir", `${deployment.folder}/state`],
+    wrapper: ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"],
+  });
+  const timer = setTimeout(() => client.kill(), END_MS);
+  const { code } = await client.ended;
+  clearTimeout(timer);
+  assertEquals(code, 1);
+  const said = client.lines.filter((line) => !/^\d{4}-\d\d-\d\dT/.test(line) && line !== "");
+  assertEquals(said.length, 1, client.lines.join("\n"));
+  assertMatch(said[0]!, /systemd-resolved.*--dns-control etc-resolv-conf/);
+  assertEquals(await takeSnapshot(deployment.topology.get("client")), before);
+});
