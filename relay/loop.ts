@@ -35,6 +35,7 @@ import { CHANNEL_DATA_HEADER_LENGTH, writeChannelDataHeader } from "@firezone/co
 import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
 import { Forwarding } from "./forwarding.ts";
 import { type Outlet, Outlets } from "./outlet.ts";
+import type { LoopDrops } from "./report.ts";
 import { RequestLog } from "./request_log.ts";
 import type { RelayCommand, RelayServer } from "./server.ts";
 import type { SiblingPost } from "./sibling_post.ts";
@@ -66,12 +67,6 @@ export interface RelayLoopOptions {
   readonly onEnded: (allocation: RelayCommand) => void;
   /** Called after every turn; `isExhausted`: a socket may have more than it was given time for. */
   readonly onTurn: (now: Millis, isExhausted: boolean) => void;
-}
-
-/** Datagrams that the loop dropped; only ever grow. */
-export interface LoopCounters {
-  /** Too long to be sent with a header in front. */
-  oversized: number;
 }
 
 /** The sockets of an allocation. */
@@ -113,10 +108,6 @@ const COMPLAINT_INTERVAL_MS = 60_000;
 export class RelayLoop implements DatagramSink {
   /** All bytes of the last send: what does not go now waits here, not in the batch. */
   accepted = 0;
-  /** What was dropped here. */
-  readonly counters: LoopCounters = { oversized: 0 };
-  /** What waits for full sockets, and what was dropped there. */
-  readonly outlets = new Outlets();
 
   readonly #options: RelayLoopOptions;
   readonly #server: RelayServer;
@@ -126,17 +117,22 @@ export class RelayLoop implements DatagramSink {
   readonly #slots = new ReceiveSlots(SLOTS);
   readonly #addresses = new SocketAddressCache();
   readonly #batch: SendBatch;
+  readonly #outlets = new Outlets();
   readonly #forwarding = new Forwarding();
   readonly #siblings: SiblingPost | undefined;
   readonly #listen = new Map<Family, Socket>();
   readonly #allocations = new Map<number, AllocationSockets>();
   readonly #sendFrom = new Map<Family, SocketAddress>();
   #running = false;
+  /** Sockets that are ready, in the epoll instance, and the first that had no read yet. */
+  #events = 0;
+  #nextEvent = 0;
   #wall = 0 as UnixSeconds;
   /** Datagrams that this turn may still take. */
   #left = 0;
   #isExhausted = false;
   #complainAt = 0 as Millis;
+  #oversized = 0;
 
   /** Opens the listen sockets, on which nobody is served yet. @throws OsError when one cannot be opened */
   constructor(options: RelayLoopOptions) {
@@ -153,7 +149,7 @@ export class RelayLoop implements DatagramSink {
         this.#listen.set(family, this.#openListen(family));
       }
     } catch (error) {
-      this.#closeAll();
+      this.close();
       throw error;
     }
   }
@@ -172,29 +168,43 @@ export class RelayLoop implements DatagramSink {
     if (this.#siblings) this.#epoll.add(this.#siblings.fd, SIBLINGS_TOKEN, { readable: true });
   }
 
-  /** Runs until {@link stop}, blocking this thread. */
+  /** Runs until {@link stop}, blocking this thread, and closes everything. */
   run(): void {
     this.#running = true;
-    let [events, next] = [0, 0];
-    while (this.#running) {
-      const isRoundOver = next >= events;
-      if (isRoundOver) [events, next] = [this.#epoll.wait(this.#waitMs()), 0];
-      const now = monotonicNow();
-      this.#wall = wallClockNow();
-      this.#left = TURN_DATAGRAMS;
-      this.#isExhausted = false;
-      if (!isRoundOver) { for (const socket of this.#listen.values()) this.#read(now, socket, 0); }
-      while (next < events && this.#left > 0) this.#onReadable(now, this.#epoll.token(next++));
-      if (this.#server.pollTimeout() <= now) this.#server.handleTimeout(now);
-      this.#settle(now);
-      this.#options.onTurn(now, this.#isExhausted || next < events);
+    while (this.#running) this.turn();
+    this.close();
+  }
+
+  /** One turn: waits until something happens, unless the last one left work. */
+  turn(): void {
+    const isRoundOver = this.#nextEvent >= this.#events;
+    if (isRoundOver) {
+      this.#events = this.#epoll.wait(this.#waitMs());
+      this.#nextEvent = 0;
     }
-    this.#closeAll();
+    const now = monotonicNow();
+    this.#wall = wallClockNow();
+    this.#left = TURN_DATAGRAMS;
+    this.#isExhausted = false;
+    if (!isRoundOver) { for (const socket of this.#listen.values()) this.#read(now, socket, 0); }
+    while (this.#nextEvent < this.#events && this.#left > 0) {
+      this.#onReadable(now, this.#epoll.token(this.#nextEvent++));
+    }
+    if (this.#server.pollTimeout() <= now) this.#server.handleTimeout(now);
+    this.#settle(now);
+    this.#options.onTurn(now, this.#isExhausted || this.#nextEvent < this.#events);
   }
 
   /** Ends {@link run} after the present turn. */
   stop(): void {
     this.#running = false;
+  }
+
+  /** What it has dropped so far. */
+  get drops(): LoopDrops {
+    const { refused, queueFull } = this.#outlets.counters;
+    const workerBusy = this.#siblings?.lost ?? 0;
+    return { oversized: this.#oversized, refused, queueFull, workerBusy };
   }
 
   /** Sends a run of datagrams; `source` names an allocation, none the listen socket. */
@@ -221,7 +231,7 @@ export class RelayLoop implements DatagramSink {
 
   #waitMs(): number {
     const wait = Math.max(0, this.#server.pollTimeout() - monotonicNow());
-    return this.outlets.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+    return this.#outlets.isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 
   #onReadable(now: Millis, token: number): void {
@@ -308,7 +318,7 @@ export class RelayLoop implements DatagramSink {
     if (to.direction === "client") {
       const framed = CHANNEL_DATA_HEADER_LENGTH + length;
       if (framed > MAX_DATAGRAM) {
-        this.counters.oversized++;
+        this.#oversized++;
         return;
       }
       const at = batch.reserve(undefined, to.destination, framed, ecn);
@@ -347,7 +357,7 @@ export class RelayLoop implements DatagramSink {
       this.#requestLog.noteAnswer(transmit);
       this.#batch.transmit(transmit);
     }
-    this.outlets.retry();
+    this.#outlets.retry();
     this.#batch.flush();
     this.#siblings?.flush();
   }
@@ -414,10 +424,11 @@ export class RelayLoop implements DatagramSink {
       slots: this.#slots,
       addresses: this.#addresses,
     });
-    return { udp, outlet: this.outlets.open(udp, queueSize) };
+    return { udp, outlet: this.#outlets.open(udp, queueSize) };
   }
 
-  #closeAll(): void {
+  /** Closes all sockets. */
+  close(): void {
     for (const { byFamily } of this.#allocations.values()) {
       for (const socket of byFamily.values()) close(socket);
     }

@@ -21,7 +21,7 @@ Deno.test({
   name: "A relay tells its collector what it relayed and answered, as deltas, and itself",
   ...onLinux,
   async fn() {
-    await using collector = await OtlpCollector.listen();
+    await using collector = OtlpCollector.listen();
     await using relay = await RelayProcess.start(["--stamp-secret", SECRET], {
       OTLP_GRPC_ENDPOINT: `localhost:${collector.port}`,
       OTEL_METRIC_EXPORT_INTERVAL: "200",
@@ -101,7 +101,7 @@ Deno.test({
   name: "Spans tell when a relay was with its portal, and why it was not",
   ...onLinux,
   async fn() {
-    await using collector = await OtlpCollector.listen();
+    await using collector = OtlpCollector.listen();
     await using portal = new FakePortal();
     await using relay = await RelayProcess.start(
       ["--api-url", portal.url, "--public-ip4-addr", "127.0.0.1"],
@@ -392,6 +392,10 @@ function reportOf(allocations: number) {
       "unknown-channel": 0,
       "unknown-peer": 0,
       "over-budget": 0,
+      "oversized": 0,
+      "refused": 0,
+      "queue-full": 0,
+      "worker-busy": 0,
     },
   };
 }

@@ -54,7 +54,7 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
     sharedUsernames: start.standaloneUsername === undefined ? [] : [start.standaloneUsername],
     legacyChannels: start.standaloneUsername !== undefined,
   });
-  const reporter = new WorkerReporter(server);
+  const reporter = new WorkerReporter(server, () => loop.drops);
   const onOrder = (order: RelayOrder) => {
     switch (order.tag) {
       case "serve":

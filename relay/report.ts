@@ -37,7 +37,23 @@ export type DropReason =
   | "unasked"
   | "unknown-channel"
   | "unknown-peer"
-  | "over-budget";
+  | "over-budget"
+  | "oversized"
+  | "refused"
+  | "queue-full"
+  | "worker-busy";
+
+/** What a loop has dropped; only ever grows. */
+export interface LoopDrops {
+  /** Too long to be sent with a header in front. */
+  readonly oversized: number;
+  /** The system refused to send them. */
+  readonly refused: number;
+  /** A socket was full, and so was its queue. */
+  readonly queueFull: number;
+  /** Another worker did not keep up. */
+  readonly workerBusy: number;
+}
 
 /** What is reported on. */
 export interface ReportedServer {
@@ -58,14 +74,17 @@ export const TURN_BOUNDS: readonly number[] = [
 /** The worker's end. */
 export class WorkerReporter {
   readonly #server: ReportedServer;
+  readonly #loop: () => LoopDrops;
   readonly #turns = new Distribution(TURN_BOUNDS);
   readonly #exhaustedTurns = new Distribution(TURN_BOUNDS);
   #droppedBefore: Readonly<Record<DropReason, number>> = NOTHING_DROPPED;
   #responsesBefore: readonly ResponseCount[] = [];
 
-  /** Counts from now on. */
-  constructor(server: ReportedServer) {
+  /** Counts from now on.
+   * @param loop what the server's loop has dropped by now */
+  constructor(server: ReportedServer, loop: () => LoopDrops) {
     this.#server = server;
+    this.#loop = loop;
   }
 
   /** Counts a turn of the loop. Allocates nothing. */
@@ -98,12 +117,17 @@ export class WorkerReporter {
 
   #takeDropped(): Record<DropReason, number> {
     const { counters } = this.#server;
+    const loop = this.#loop();
     const now: Record<DropReason, number> = {
       "malformed": counters.malformed,
       "unasked": counters.unasked,
       "unknown-channel": counters.unknownChannel,
       "unknown-peer": counters.unknownPeer,
       "over-budget": counters.overBudget,
+      "oversized": loop.oversized,
+      "refused": loop.refused,
+      "queue-full": loop.queueFull,
+      "worker-busy": loop.workerBusy,
     };
     const before = this.#droppedBefore;
     this.#droppedBefore = { ...now };
@@ -118,6 +142,10 @@ const NOTHING_DROPPED: Readonly<Record<DropReason, number>> = {
   "unknown-channel": 0,
   "unknown-peer": 0,
   "over-budget": 0,
+  "oversized": 0,
+  "refused": 0,
+  "queue-full": 0,
+  "worker-busy": 0,
 };
 
 function kindOf({ method, code }: ResponseCount): string {

@@ -10,11 +10,17 @@ const NONE = {
   "unknown-channel": 0,
   "unknown-peer": 0,
   "over-budget": 0,
+  "oversized": 0,
+  "refused": 0,
+  "queue-full": 0,
+  "worker-busy": 0,
 };
+
+const NO_DROPS = { oversized: 0, refused: 0, queueFull: 0, workerBusy: 0 };
 
 Deno.test("a report tells levels, and what happened since the last one", () => {
   const server = fakeServer();
-  const reporter = new WorkerReporter(server);
+  const reporter = new WorkerReporter(server, () => NO_DROPS);
   server.counters.sizes.record(1200);
   server.counters.countResponse(METHOD.binding, 0);
   server.counters.malformed = 4;
@@ -45,7 +51,7 @@ Deno.test("reports of workers become the metrics of the relay", () => {
   assertEquals(shape(metrics)["relay.active_allocations"], [[{}, 0]]);
   for (const worker of [0, 1]) {
     const server = fakeServer();
-    const reporter = new WorkerReporter(server);
+    const reporter = new WorkerReporter(server, () => NO_DROPS);
     server.counters.countResponse(METHOD.allocate, 401);
     server.counters.countResponse(METHOD.allocate, 0);
     server.counters.sizes.record(100);

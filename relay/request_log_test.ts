@@ -18,7 +18,7 @@ Deno.test("answers and allocations are told of at debug, and to nobody else", ()
     answer(new StunWriter("error", METHOD.allocate, ID).errorCode(401).finish());
     const relayed = socketAddress("203.0.113.1:50000");
     answer(new StunWriter("success", METHOD.allocate, ID).relayedAddress(relayed).finish());
-    answer(new StunWriter("error", 0x123, ID).errorCode(400).finish());
+    answer(new StunWriter("error", 0x023, ID).errorCode(400).finish());
     answer(new Uint8Array(3));
     const allocation = { id: 7, port: 50000 as Port, families: [4] } as const;
     log.noteCommand({ tag: "create-allocation", ...allocation });
@@ -40,7 +40,7 @@ Deno.test("answers and allocations are told of at debug, and to nobody else", ()
       message: "Answered",
       fields: { request: "allocate", ...to, relayed: "203.0.113.1:50000" },
     },
-    { ...common, message: "Answered", fields: { request: 0x123, error_code: 400, ...to } },
+    { ...common, message: "Answered", fields: { request: 0x023, error_code: 400, ...to } },
     {
       ...common,
       message: "Opening an allocation",

@@ -137,8 +137,16 @@ export class RelayProcess implements AsyncDisposable {
   }
 }
 
-/** A port that was free a moment ago, for TCP and most likely for UDP. */
+/** A port that was free a moment ago, for UDP and TCP. */
 export async function freePort(): Promise<number> {
-  await using endpoint = await Endpoint.open("127.0.0.1");
-  return endpoint.address.port;
+  while (true) {
+    await using endpoint = await Endpoint.open("127.0.0.1");
+    const { port } = endpoint.address;
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
