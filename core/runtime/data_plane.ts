@@ -90,8 +90,8 @@ export interface DataPlaneOptions {
 
 const TOKEN = { control: 0, tun: 1, udp4: 2, udp6: 3 } as const;
 
-/** Reads of one descriptor per turn. */
-const READS_PER_TURN = 8;
+/** After so many packets of one descriptor the others have their turn: about a millisecond. */
+const PACKETS_PER_TURN = 400;
 const RECEIVE_BUFFER = 16 << 20;
 const SEND_BUFFER = 2 << 20;
 /** The largest packet that a read can be cut into, or be when it is not cut. */
@@ -213,10 +213,10 @@ export class DataPlane implements DatagramSink, InboundPackets {
   #readTun(now: Millis): void {
     const { state, tun } = this.#options;
     const packet = this.#packet;
-    for (let i = 0; i < READS_PER_TURN; i++) {
+    for (let packets = 0; packets < PACKETS_PER_TURN;) {
       const length = tun.read(this.#read);
       if (length <= 0) break;
-      if (this.#segmenter.begin(this.#read, 0, length) === 0) continue;
+      packets += Math.max(1, this.#segmenter.begin(this.#read, 0, length));
       for (let n; (n = this.#segmenter.next(packet, 0)) > 0;) {
         state.handleTunPacket(now, packet, 0, n, this.#batch);
       }
@@ -227,7 +227,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
     if (!socket) return;
     const { state } = this.#options;
     const buf = socket.buffer;
-    for (let i = 0; i < READS_PER_TURN; i++) {
+    for (let packets = 0; packets < PACKETS_PER_TURN;) {
       const messages = socket.receive();
       if (messages <= 0) break;
       for (let m = 0; m < messages; m++) {
@@ -236,6 +236,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
         const local = socket.local(m);
         const from = socket.from(m);
         this.#outerEcn = socket.ecn(m);
+        packets += Math.ceil(socket.length(m) / step);
         for (let at = socket.start(m); at < end; at += step) {
           state.handleDatagram(now, local, from, buf, at, Math.min(at + step, end), this);
         }
