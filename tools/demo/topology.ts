@@ -99,8 +99,11 @@ export class Topology implements AsyncDisposable {
     await this.#script("internet", "firewall.ts", "clear");
   }
 
-  /** Loses that part of all packets that cross the Internet, from now on; needs `nft`. */
+  /** Loses that part of all datagrams that cross the Internet, from now on; needs `nft`. */
   async losePackets(percent: number): Promise<void> {
+    // Several datagrams that are sent as one would be lost as one.
+    const senders = ["client", "gateway", "relay"];
+    await Promise.all(senders.map((name) => this.get(name).ip("link set eth0 gso_max_segs 1")));
     const rules = "table inet loss { chain forwarded {\n" +
       "type filter hook forward priority 0\n" +
       `numgen random mod 100 < ${percent} drop\n}\n}`;
