@@ -14,8 +14,10 @@ const DOWNLOAD_S = 45;
 const LOSSY_PAGE_MS = 30_000;
 const PAGE_MS = 10_000;
 
-/** How long a download runs before it is reset. */
+/** How long a download runs before something happens to it. */
 const STREAMING_MS = 500;
+/** How long a client has no network while it moves. */
+const AWAY_MS = 3_000;
 const AT_ONCE_MS = 1_000;
 const CLOSED_PORT = 81;
 const FAMILIES = ["IPv4", "IPv6"];
@@ -48,10 +50,17 @@ async function readPage(deployment: Deployment, address: string, limitMs = PAGE_
 }
 
 /** Downloads a file with curl, and checks that it is the one that was sent. */
-async function download(deployment: Deployment, address: string, bytes: number): Promise<void> {
+async function download(
+  deployment: Deployment,
+  address: string,
+  bytes: number,
+  ...options: string[]
+): Promise<void> {
   const host = address.includes(":") ? `[${address}]` : address;
   const script =
-    `set -o pipefail; curl -gsS --connect-timeout 10 --max-time ${DOWNLOAD_S} http://${host}/file/${bytes} | ` +
+    `set -o pipefail; curl -gsS --connect-timeout 10 --max-time ${DOWNLOAD_S} ${
+      options.join(" ")
+    } http://${host}/file/${bytes} | ` +
     "sha256sum";
   const { code, stdout, stderr } = await deployment.topology.get("client")
     .run(["bash", "-c", script]);
@@ -88,6 +97,37 @@ Deno.test("several files arrive whole at the same time", needs, async () => {
   await inNetwork("fze-many", {}, async (deployment) => {
     const addresses = [...ADDRESS.web, ...ADDRESS.web];
     await Promise.all(addresses.map((address) => download(deployment, address, FILE_BYTES)));
+  });
+});
+
+Deno.test("a file arrives whole although the client moves meanwhile", needs, async () => {
+  await inNetwork("fze-roam", {}, async (deployment) => {
+    const client = deployment.topology.get("client");
+    const [own, other] = [`${ADDRESS.clientLan[0]}/24`, "192.168.1.77/24"];
+    const move = async (from: string, to: string) => {
+      await client.ip(
+        "link set eth0 down",
+        `addr del ${from} dev eth0`,
+        `addr add ${to} dev eth0`,
+        `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
+      );
+      await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+      await client.ip(
+        "link set eth0 up",
+        "route add default via 192.168.1.1",
+        `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
+        "route replace default via fd00:a::1",
+      );
+    };
+    // Only what the client sends makes it connect again, and a reader sends keep-alives at most.
+    const downloads = ADDRESS.web.map((address) =>
+      download(deployment, address, FILE_BYTES, "--limit-rate 1500k --keepalive-time 1")
+    );
+    await new Promise((resolve) => setTimeout(resolve, STREAMING_MS));
+    await move(own, other);
+    await Promise.all(downloads);
+    await move(other, own);
+    await readPage(deployment, ADDRESS.web[0]);
   });
 });
 
