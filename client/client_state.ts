@@ -215,15 +215,24 @@ export class ClientState {
     this.#drain();
   }
 
-  /** Starts over on another network, with another key. The portal must be told the new one. */
+  /**
+   * Starts over on another network, with another key. The portal must be told the new one.
+   *
+   * What was connected is asked for at once: who only receives would otherwise never send the packet
+   * that opens the way for what the other side has to say.
+   */
   reset(now: Millis, privateKey: Uint8Array): void {
     this.#connectivity.reset(now, privateKey);
+    const connected = [...this.#resources.routes()].filter((route) => route.connection);
     for (const route of this.#resources.routes()) route.detach();
     this.#pending.clear();
     this.#nats.clear();
     this.#gatewayIps.clear();
     this.#recentGateways = [];
     this.#events.length = 0;
+    for (const route of connected) {
+      if (this.#pending.ask(now, route.resource.id)) this.#requestFlow(route);
+    }
     this.#drain();
   }
 

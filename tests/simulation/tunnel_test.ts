@@ -104,6 +104,18 @@ Deno.test("a client that starts over on another network is back on the next pack
   assert(world.network.now - start <= 2000, `took ${world.network.now - start} ms`);
 });
 
+Deno.test("a client that only receives is back after starting over, without a packet of its own", () => {
+  const world = new TunnelWorld({ client: HOME, gateway: OFFICE });
+  exchange(world, 1);
+  world.client.machine.reset(world.network.now, new Uint8Array(32).fill(7));
+  world.client.host.port = 40_000;
+  world.initClient();
+  world.network.runFor(1000);
+  const before = world.client.received.length;
+  world.gateway.send(world.network.now, udpPacket(SERVER, ADDRESSES.client.ipv4, 5));
+  assert(world.runUntilClientGot(before + 1, 1000), "the client got nothing");
+});
+
 Deno.test("a relay that is lost is replaced by the other one", () => {
   const world = new TunnelWorld({
     client: behindNat("home", "198.51.100.1", "192.168.1.2", NAT_KINDS.symmetric),
