@@ -10,6 +10,7 @@ import {
   flag,
   oneOf,
   option,
+  statusCommand,
   text,
   url,
   type Values,
@@ -100,6 +101,12 @@ export const CLIENT_OPTIONS = {
     flags: "--check",
     description: "check the configuration and exit",
   }),
+  logDirectory: option({
+    flags: "-l, --log-dir <path>",
+    env: "LOG_DIR",
+    description: "directory that the log is written to as well",
+    kind: text,
+  }),
   logLevel: logLevelOption,
   logFormat: logFormatOption,
 };
@@ -114,6 +121,12 @@ export function clientCommand(run: (config: ClientConfig) => Promise<number>): C
     description: "Gives this machine access to private resources.",
     version: PORTAL_CLIENT_VERSION,
     options: CLIENT_OPTIONS,
+    commands: [
+      statusCommand({
+        program: "firezone-headless-client",
+        statusSocket: CLIENT_OPTIONS.statusSocket,
+      }),
+    ],
     epilogue: "FIREZONE_TOKEN holds the token of a service account; it is best kept in a file.",
     run,
   });

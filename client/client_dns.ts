@@ -113,6 +113,8 @@ export class ClientDns {
     await this.#attempt(async () => {
       this.#systemServers = await this.#options.control.systemServers();
       if (this.#hasAddresses) this.#service.setSystemServers(this.#systemServers);
+      // Whoever wrote the file anew with the same servers has taken it from us.
+      await this.#control();
     });
   }
 

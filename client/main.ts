@@ -4,6 +4,7 @@
  */
 
 import { defaultName, runMain } from "@firezone/core/cli";
+import { ServiceManager } from "@firezone/core/os/linux";
 import {
   type DataPlaneCommand,
   type DataPlaneNotice,
@@ -11,7 +12,13 @@ import {
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
-import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
+import {
+  LogDirectory,
+  logFilterText,
+  logger,
+  setUpLogging,
+  writeBoth,
+} from "@firezone/core/telemetry";
 import { clientCommand, type ClientConfig } from "./cli.ts";
 import { ClientDns } from "./client_dns.ts";
 import { dnsControl } from "./os/dns_control/mod.ts";
@@ -21,7 +28,15 @@ import { loadToken } from "./os/token.ts";
 import type { ClientCommand, ClientNotice, ClientSettings } from "./worker_messages.ts";
 
 async function run(config: ClientConfig): Promise<number> {
-  setUpLogging({ filter: config.logLevel, format: config.logFormat });
+  const manager = ServiceManager.fromEnvironment();
+  const logs = config.logDirectory === undefined
+    ? undefined
+    : LogDirectory.open(config.logDirectory, { json: config.logFormat === "json" });
+  setUpLogging({
+    filter: config.logLevel,
+    format: config.logFormat,
+    ...logs && { write: writeBoth(logs) },
+  });
   const log = logger("client");
   const token = loadToken(config.tokenPath);
   const id = loadDeviceId(config.firezoneId, `${config.stateDirectory}/firezone-id.json`);
@@ -55,11 +70,13 @@ async function run(config: ClientConfig): Promise<number> {
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          logDirectory: config.logDirectory,
           settings: { usesInternet: config.activateInternetResource },
         },
         handlers,
       ),
     statusSocket: config.statusSocket,
+    manager,
     log,
     watchedFiles: control.watchedFiles,
     onAddresses: () => dns?.handleAddresses(),

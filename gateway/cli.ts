@@ -13,6 +13,7 @@ import {
   oneOf,
   option,
   socketAddress,
+  statusCommand,
   text,
   url,
   type Values,
@@ -89,6 +90,12 @@ export const GATEWAY_OPTIONS = {
     default: "tun-firezone",
     hidden: true,
   }),
+  logDirectory: option({
+    flags: "-l, --log-dir <path>",
+    env: "LOG_DIR",
+    description: "directory that the log is written to as well",
+    kind: text,
+  }),
   logLevel: logLevelOption,
   logFormat: logFormatOption,
 };
@@ -105,6 +112,9 @@ export function gatewayCommand(
     description: "Lets authorised clients into the network that it stands in.",
     version: PORTAL_CLIENT_VERSION,
     options: GATEWAY_OPTIONS,
+    commands: [
+      statusCommand({ program: "firezone-gateway", statusSocket: GATEWAY_OPTIONS.statusSocket }),
+    ],
     epilogue: "FIREZONE_TOKEN holds the token of the gateway's site; a systemd credential of " +
       "that name does as well.",
     run,

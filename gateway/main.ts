@@ -4,7 +4,7 @@
  */
 
 import { ConfigError, defaultName, runMain } from "@firezone/core/cli";
-import { Capability, hasCapability } from "@firezone/core/os/linux";
+import { Capability, hasCapability, ServiceManager } from "@firezone/core/os/linux";
 import {
   type DataPlaneCommand,
   type DataPlaneNotice,
@@ -12,7 +12,13 @@ import {
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
-import { logFilterText, logger, setUpLogging } from "@firezone/core/telemetry";
+import {
+  LogDirectory,
+  logFilterText,
+  logger,
+  setUpLogging,
+  writeBoth,
+} from "@firezone/core/telemetry";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
 import { DnsProxy, SystemResolver } from "./dns/mod.ts";
 import { serveHealth } from "./health.ts";
@@ -27,7 +33,15 @@ type Command = DataPlaneCommand<GatewayCommand>;
 const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
 
 async function run(config: GatewayConfig): Promise<number> {
-  setUpLogging({ filter: config.logLevel, format: config.logFormat });
+  const manager = ServiceManager.fromEnvironment();
+  const logs = config.logDirectory === undefined
+    ? undefined
+    : LogDirectory.open(config.logDirectory, { json: config.logFormat === "json" });
+  setUpLogging({
+    filter: config.logLevel,
+    format: config.logFormat,
+    ...logs && { write: writeBoth(logs) },
+  });
   const log = logger("gateway");
   const token = loadToken();
   const id = loadGatewayId(config.firezoneId);
@@ -53,12 +67,14 @@ async function run(config: GatewayConfig): Promise<number> {
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          logDirectory: config.logDirectory,
           settings: undefined,
         },
         handlers,
       ),
     onNotice: ({ id, domain }) => void answer(id, domain),
     statusSocket: config.statusSocket,
+    manager,
     log,
     routes: ROUTES,
     onAddresses: (ipv4, ipv6) => proxy.listen([ipv4, ipv6]),

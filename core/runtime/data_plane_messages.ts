@@ -20,6 +20,8 @@ export interface DataPlaneStart<Settings> {
   readonly logFilter: string;
   /** Log format of the main thread. */
   readonly logFormat: LogFormat;
+  /** Directory that the log is written to as well. */
+  readonly logDirectory: string | undefined;
   /** What the program's own machine is made with. */
   readonly settings: Settings;
 }

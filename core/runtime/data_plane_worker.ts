@@ -10,7 +10,7 @@ import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
 import { systemRandom } from "../system_random.ts";
-import { logger, setUpLogging } from "../telemetry/mod.ts";
+import { LogDirectory, logger, setUpLogging, writeBoth } from "../telemetry/mod.ts";
 import type { Millis } from "../units.ts";
 import { unixMillisAtZero } from "./clock.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
@@ -96,7 +96,11 @@ function runDataPlane<
   start: DataPlaneStart<Settings>,
   program: DataPlaneProgram<M, Message, Event, Settings, Command, Notice>,
 ): void {
-  setUpLogging({ filter: start.logFilter, format: start.logFormat });
+  const { logDirectory, logFilter, logFormat } = start;
+  const logs = logDirectory === undefined
+    ? undefined
+    : LogDirectory.open(logDirectory, { json: logFormat === "json", follow: true });
+  setUpLogging({ filter: logFilter, format: logFormat, ...logs && { write: writeBoth(logs) } });
   const log = logger("data-plane");
   let tun: TunDevice;
   try {

@@ -10,6 +10,7 @@
 import { type IpAddress, parseIpAddress, parsePrefix } from "../ip/mod.ts";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "../portal/mod.ts";
 import { ConfigError } from "../cli/errors.ts";
+import type { ServiceManager } from "../os/linux/mod.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
 import { PortalBypass } from "./portal_bypass.ts";
@@ -30,6 +31,8 @@ export interface TunnelHostOptions<Command, Notice> {
   readonly onNotice: (notice: Notice) => void;
   /** Where the status is asked for; undefined for nowhere. */
   readonly statusSocket: string | undefined;
+  /** The service manager that started us, if one did. */
+  readonly manager: ServiceManager | undefined;
   /** Where the log lines go. */
   readonly log: Logger;
   /** Does more to the machine once the device is there; returns what undoes it. */
@@ -99,6 +102,7 @@ export class TunnelHost<Command, Notice> {
       });
       return await this.#ended.promise;
     } finally {
+      this.#options.manager?.stopping();
       signals();
       await this.#options.close?.();
       await this.#notifier?.close();
@@ -237,6 +241,8 @@ export class TunnelHost<Command, Notice> {
     this.#isConfigured = true;
     const elapsed = Math.round(performance.now() - this.#startedAt);
     this.#log.info("Tunnel ready", { ipv4: ipv4Text, ipv6: ipv6Text, elapsed_ms: elapsed });
+    this.#options.manager?.ready();
+    this.#options.manager?.startWatchdog(() => this.status());
   }
 
   #listenToSignals(): () => void {
