@@ -17,6 +17,8 @@ export const PACKAGE_OF = {
   "wireguard-go": "wireguard-go",
   turnserver: "coturn",
   turnutils_uclient: "coturn",
+  turnutils_peer: "coturn",
+  turnutils_stunclient: "coturn",
   iperf3: "iperf3",
   ping: "iputils-ping",
   curl: "curl",
