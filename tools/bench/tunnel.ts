@@ -14,7 +14,6 @@ import { findCommand } from "@firezone/tests/requirements";
 import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
 import { chart } from "./tunnel_chart.ts";
 import {
-  IPERF_PORT,
   measure,
   MEASURE_NAMES,
   type MeasureName,
@@ -80,13 +79,9 @@ export async function main(args: readonly string[]): Promise<number> {
 async function runAll(network: TunnelNetwork, options: Options): Promise<Run[]> {
   const client = network.topology.get("client");
   const prefix = ["taskset", "-c", options.cores];
-  const server = network.topology.get("web").spawn(
-    "iperf3 server",
-    [...prefix, "iperf3", "--server", "--port", String(IPERF_PORT), "--forceflush"],
-  );
-  await server.waitForLine(/Server listening/, 5_000);
   const context = (system: System, path: PathKind, seconds: number) => ({
     client,
+    server: network.topology.get("web"),
     address: system.address,
     seconds,
     pids: system.pids(path),

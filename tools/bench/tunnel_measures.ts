@@ -42,6 +42,8 @@ export interface Sample {
 export interface MeasureContext {
   /** Where iperf3 and ping start. */
   readonly client: Namespace;
+  /** Where iperf3 serves. */
+  readonly server: Namespace;
   /** Address of the server, which leads through the system. */
   readonly address: string;
   /** How long traffic flows. */
@@ -52,9 +54,9 @@ export interface MeasureContext {
   readonly prefix: readonly string[];
 }
 
-/** Where the iperf3 server listens. */
-export const IPERF_PORT = 5201;
-
+const IPERF_PORT = "5201";
+const SERVER_START_MS = 5_000;
+const ATTEMPTS = 3;
 const UDP_RATE = "500M";
 /** Fills the inner MTU: 1280 less 28 bytes of headers. */
 const UDP_LENGTH = 1252;
@@ -71,9 +73,9 @@ export async function measure(name: MeasureName, context: MeasureContext): Promi
       return await ping(context, IDLE_PING_INTERVAL_S);
     case "rtt-load": {
       const load = iperf({ ...context, seconds: context.seconds + 1 }, MEASURES["tcp-down"].args);
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      const sample = await ping(context, LOAD_PING_INTERVAL_S);
-      await load;
+      const pings = new Promise((resolve) => setTimeout(resolve, 500))
+        .then(() => ping(context, LOAD_PING_INTERVAL_S));
+      const [sample] = await Promise.all([pings, load]);
       return sample;
     }
     default:
@@ -82,13 +84,29 @@ export async function measure(name: MeasureName, context: MeasureContext): Promi
 }
 
 async function iperf(context: MeasureContext, args: readonly string[]): Promise<Sample> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await iperfOnce(context, args);
+    } catch (error) {
+      // Now and then iperf3 loses one of its connections while it makes them.
+      if (attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function iperfOnce(context: MeasureContext, args: readonly string[]): Promise<Sample> {
   const isUdp = args[0] === "udp";
   const command = [
-    ...["iperf3", "--json", "--client", context.address, "--port", String(IPERF_PORT)],
+    ...["iperf3", "--json", "--client", context.address, "--port", IPERF_PORT],
     ...["--time", String(context.seconds), "--interval", "0"],
     ...isUdp ? ["-u", "-b", UDP_RATE, "-l", String(UDP_LENGTH), "-w", udpBuffer()] : args,
     ...isUdp ? args.slice(1) : [],
   ];
+  await using server = context.server.spawn("iperf3", [
+    ...context.prefix,
+    ...["iperf3", "--server", "--one-off", "--port", IPERF_PORT, "--forceflush"],
+  ]);
+  await server.waitForLine(/Server listening/, SERVER_START_MS);
   const before = cpuSeconds(context.pids);
   const { stdout } = await context.client.run([...context.prefix, ...command], {
     timeoutMs: (context.seconds + 20) * 1000,

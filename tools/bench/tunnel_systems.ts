@@ -178,15 +178,13 @@ export class TunnelNetwork implements AsyncDisposable {
     if (path !== this.#path) {
       if (path === "relayed") await this.topology.blockDirect();
       else await this.topology.unblockDirect();
-      await deployment.resetClient();
+      // As after a change of network. Packets still under way may begin the new connection at once.
+      deployment.process("client").signal("SIGHUP");
       this.#path = path;
     }
     await this.#untilReached(ADDRESS.web[0]);
-    await deployment.untilStatus("client", ({ connections }) => {
-      const taken = connections[0]?.path;
-      if (taken === undefined) return false;
-      return (taken.kind === "relayed" || taken.remoteRelayed === true) === (path === "relayed");
-    });
+    await deployment.untilPath(path);
+    await this.#untilReached(ADDRESS.web[0]);
   }
 
   async #addWireGuard(name: WireGuardName, command: string | undefined): Promise<void> {
