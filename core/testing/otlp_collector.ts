@@ -1,14 +1,15 @@
 /**
  * An OpenTelemetry collector that keeps what it gets: OTLP over gRPC, on a real socket.
  *
+ * Its HTTP/2 is that of `Deno.serve`, which sends no trailers: the status stands in the headers, also
+ * where a message follows. (The server of Deno 2.9's `node:http2` sends them, and crashes under load.)
+ *
  * It reads messages by itself, so that a mistake of what writes them is not undone by a mistake of
  * what reads them. Names are those of opentelemetry-proto.
  * @module
  */
 
 import { Buffer } from "node:buffer";
-import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
-
 /** A value of an attribute. */
 export type CollectedValue = string | number | boolean;
 
@@ -86,8 +87,8 @@ export interface CollectedSpan {
   readonly statusMessage: string;
 }
 
-/** How a collector treats a request after it was read. */
-export type CollectorAnswer = (stream: ServerHttp2Stream) => void;
+/** How a collector answers a request after it was read. */
+export type CollectorAnswer = (request: Request) => Response | Promise<Response>;
 
 /** See the head of this file. */
 export class OtlpCollector implements AsyncDisposable {
@@ -98,29 +99,23 @@ export class OtlpCollector implements AsyncDisposable {
   /** Requests so far, by path. */
   readonly requests: string[] = [];
   /** How requests are answered from now on. */
-  answer: CollectorAnswer = acceptRequest;
+  answer: CollectorAnswer = () => acceptance();
   /** Where it listens, on 127.0.0.1. */
   readonly port: number;
-  readonly #server: Http2Server;
-  readonly #streams = new Set<ServerHttp2Stream>();
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #end = new AbortController();
   #waiting: (() => void)[] = [];
 
-  private constructor(server: Http2Server, port: number) {
-    this.#server = server;
-    this.port = port;
-    server.on("stream", (stream, headers) => this.#onStream(stream, String(headers[":path"])));
-    server.on("sessionError", () => {});
+  private constructor(port: number) {
+    const { signal } = this.#end;
+    const listen = { hostname: "127.0.0.1", port, signal, onListen: () => {} };
+    this.#server = Deno.serve(listen, (request) => this.#handle(request));
+    this.port = this.#server.addr.port;
   }
 
   /** Starts one, on any port or a given one. */
-  static async listen(port = 0): Promise<OtlpCollector> {
-    const server = createServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, "127.0.0.1", () => resolve());
-    });
-    const address = server.address() as { readonly port: number };
-    return new OtlpCollector(server, address.port);
+  static listen(port = 0): OtlpCollector {
+    return new OtlpCollector(port);
   }
 
   /** Waits until `isThere` finds what it looks for. @throws Error after ten seconds */
@@ -139,48 +134,57 @@ export class OtlpCollector implements AsyncDisposable {
 
   /** Ends what is open and stops listening. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const stream of this.#streams) stream.session?.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#end.abort();
+    await this.#server.finished;
   }
 
-  #onStream(stream: ServerHttp2Stream, path: string): void {
-    const chunks: Uint8Array[] = [];
-    this.#streams.add(stream);
-    stream.on("error", () => {});
-    stream.on("close", () => this.#streams.delete(stream));
-    stream.on("data", (chunk: Uint8Array) => chunks.push(chunk));
-    stream.on("end", () => {
-      const body = new Uint8Array(Buffer.concat(chunks));
-      const length = new DataView(body.buffer).getUint32(1);
-      if (body[0] !== 0 || body.length !== 5 + length) throw new Error("broken gRPC frame");
-      const message = body.subarray(5);
-      this.requests.push(path);
-      if (path.endsWith(".MetricsService/Export")) this.metrics.push(...toMetrics(message));
-      else if (path.endsWith(".TraceService/Export")) this.spans.push(...toSpans(message));
-      else throw new Error(`no such method: ${path}`);
-      this.answer(stream);
-      for (const resolve of this.#waiting.splice(0)) resolve();
-    });
+  async #handle(request: Request): Promise<Response> {
+    const path = new URL(request.url).pathname;
+    const body = new Uint8Array(await request.arrayBuffer());
+    if (body[0] !== 0 || body.length !== 5 + new DataView(body.buffer).getUint32(1)) {
+      return refusal(INTERNAL, "broken gRPC frame");
+    }
+    if (request.headers.get("te") !== "trailers") return refusal(INTERNAL, "no te: trailers");
+    const message = body.subarray(5);
+    this.requests.push(path);
+    if (path === METRICS_PATH) this.metrics.push(...toMetrics(message));
+    else if (path === TRACE_PATH) this.spans.push(...toSpans(message));
+    else return refusal(UNIMPLEMENTED, path);
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    return await this.answer(request);
   }
 }
 
-/** All is well. */
-export function acceptRequest(stream: ServerHttp2Stream): void {
-  respondWith(stream, 0, new Uint8Array(5));
-}
+const SERVICES = "/opentelemetry.proto.collector";
+const METRICS_PATH = `${SERVICES}.metrics.v1.MetricsService/Export`;
+const TRACE_PATH = `${SERVICES}.trace.v1.TraceService/Export`;
+const UNIMPLEMENTED = 12;
+const INTERNAL = 13;
 
-/** Answers with a gRPC status and a framed message. */
-export function respondWith(
-  stream: ServerHttp2Stream,
-  code: number,
-  body: Uint8Array,
-  message = "",
-): void {
-  stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
-  stream.on("wantTrailers", () => {
-    stream.sendTrailers({ "grpc-status": `${code}`, "grpc-message": message });
+/** All is well; the message says no more. */
+export function acceptance(message: Uint8Array = new Uint8Array()): Response {
+  const body = new Uint8Array(5 + message.length);
+  new DataView(body.buffer).setUint32(1, message.length);
+  body.set(message, 5);
+  return new Response(body, {
+    headers: { "content-type": "application/grpc", "grpc-status": "0" },
   });
-  stream.end(body);
+}
+
+/** No, with a gRPC status. */
+export function refusal(code: number, message = ""): Response {
+  return new Response(null, {
+    headers: {
+      "content-type": "application/grpc",
+      "grpc-status": `${code}`,
+      "grpc-message": encodeURIComponent(message),
+    },
+  });
+}
+
+/** Nothing, for ever. */
+export function silence(): Promise<Response> {
+  return new Promise(() => {});
 }
 
 type Field = bigint | Uint8Array;

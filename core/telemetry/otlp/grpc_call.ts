@@ -6,14 +6,15 @@
  *     HEADERS grpc-status, grpc-message                                    the end of the answer
  *
  * Each call has a connection of its own: calls are a minute apart, and what is closed cannot break.
- * Whatever the other side does, a call ends in time, and takes no more memory than
- * {@link MAX_RESPONSE_LENGTH} and a few headers.
+ * Whatever the other side does, a call ends in time, leaves nothing behind, and takes no more memory
+ * than {@link Http2Exchange} says.
  *
  * Spec: grpc/grpc `doc/PROTOCOL-HTTP2.md`. Left out: streams, compression, retries.
  * @module
  */
 
-import { type ClientHttp2Session, connect, constants, type IncomingHttpHeaders } from "node:http2";
+import type { HeaderMap } from "./hpack.ts";
+import { Http2Exchange, type Http2Result } from "./http2_exchange.ts";
 
 /** Where a service listens. */
 export interface HostPort {
@@ -39,10 +40,8 @@ export interface GrpcCall {
   abort(reason: string): void;
 }
 
-/** What is read of an answer's message at most. */
-export const MAX_RESPONSE_LENGTH = 64 * 1024;
-
 const FRAME_HEADER_LENGTH = 5;
+const READ_LENGTH = 16_384;
 const MAX_REASON_LENGTH = 200;
 
 /** Status codes after which OTLP lets a client try again (opentelemetry.io/docs/specs/otlp, §OTLP/gRPC). */
@@ -76,85 +75,80 @@ export function startGrpcCall(
   timeoutMs: number,
 ): GrpcCall {
   const ended = Promise.withResolvers<GrpcOutcome>();
-  let session: ClientHttp2Session | undefined;
+  let connection: Deno.TcpConn | undefined;
+  let isOver = false;
   const end = (outcome: GrpcOutcome) => {
+    if (isOver) return;
+    isOver = true;
     clearTimeout(timer);
+    connection?.close();
     ended.resolve(outcome);
-    session?.destroy();
   };
-  const abort = (reason: string) => end({ tag: "unreachable", reason });
+  const abort = (reason: string) => end({ tag: "unreachable", reason: shorten(reason) });
   const timer = setTimeout(
     () => abort(`no answer within ${(timeoutMs / 1000).toFixed(1)} s`),
     timeoutMs,
   );
-  try {
-    session = connect(`http://${authorityOf(server)}`);
-    session.on("error", (error) => abort(reasonOf(error)));
-    session.on("close", () => abort("the connection was closed"));
-    request(session, path, message, timeoutMs, end, abort);
-  } catch (error) {
-    abort(reasonOf(error));
-  }
+  const run = async () => {
+    connection = await Deno.connect({ hostname: server.host, port: server.port });
+    // Nobody could stop the attempt to connect.
+    if (isOver) return connection.close();
+    const exchange = new Http2Exchange({
+      authority: authorityOf(server),
+      path,
+      headers: [
+        ["te", "trailers"],
+        ["content-type", "application/grpc"],
+        ["user-agent", "firezone-otlp"],
+        ["grpc-timeout", `${Math.min(Math.ceil(timeoutMs), 99_999_999)}m`],
+      ],
+      body: frame(message),
+    });
+    end(toOutcome(await converse(connection, exchange)));
+  };
+  run().catch((error) => abort(error instanceof Error ? error.message : String(error)));
   return { outcome: ended.promise, abort };
 }
 
-function request(
-  session: ClientHttp2Session,
-  path: string,
-  message: Uint8Array,
-  timeoutMs: number,
-  end: (outcome: GrpcOutcome) => void,
-  abort: (reason: string) => void,
-): void {
-  const stream = session.request({
-    [constants.HTTP2_HEADER_METHOD]: "POST",
-    [constants.HTTP2_HEADER_PATH]: path,
-    [constants.HTTP2_HEADER_TE]: "trailers",
-    [constants.HTTP2_HEADER_CONTENT_TYPE]: "application/grpc",
-    [constants.HTTP2_HEADER_USER_AGENT]: "firezone-otlp",
-    "grpc-timeout": `${Math.min(Math.ceil(timeoutMs), 99_999_999)}m`,
-  });
-  const body: Uint8Array[] = [];
-  let length = 0;
-  let httpStatus = 0;
-  let status: IncomingHttpHeaders = {};
-  stream.on("response", (headers) => {
-    httpStatus = headers[":status"] ?? 0;
-    // An answer without a message has its status here.
-    status = headers;
-  });
-  stream.on("trailers", (trailers) => status = trailers as IncomingHttpHeaders);
-  stream.on("data", (chunk: Uint8Array) => {
-    length += chunk.length;
-    if (length > MAX_RESPONSE_LENGTH) abort("the answer is too long");
-    else body.push(chunk);
-  });
-  stream.on("error", (error) => abort(reasonOf(error)));
-  stream.on("close", () => end(toOutcome(httpStatus, status, body)));
-  stream.end(frame(message));
-}
-
-function toOutcome(
-  httpStatus: number,
-  headers: IncomingHttpHeaders,
-  body: readonly Uint8Array[],
-): GrpcOutcome {
-  const codeText = headers["grpc-status"];
-  if (typeof codeText === "string" && /^\d{1,3}$/.test(codeText)) {
-    const code = Number(codeText);
-    if (code === 0) return { tag: "ok", message: unframe(body) };
-    const said = shorten(percentDecoded(String(headers["grpc-message"] ?? "")));
-    const name = CODE_NAMES[code] ?? `status ${code}`;
-    const reason = said === "" ? name : `${name}: ${said}`;
-    return { tag: "refused", reason, mayRetry: RETRYABLE_CODES.has(code) };
+/** Carries bytes between an exchange and its connection. Rejects once the connection is closed here. */
+async function converse(connection: Deno.TcpConn, exchange: Http2Exchange): Promise<Http2Result> {
+  const buffer = new Uint8Array(READ_LENGTH);
+  while (exchange.result === undefined) {
+    const output = exchange.takeOutput();
+    for (let sent = 0; sent < output.length;) {
+      sent += await connection.write(output.subarray(sent));
+    }
+    const length = await connection.read(buffer);
+    if (length === null) exchange.handleEnd();
+    else exchange.handle(buffer.subarray(0, length));
   }
-  if (httpStatus === 0) return { tag: "unreachable", reason: "the connection was closed" };
-  if (httpStatus === 200) return { tag: "unreachable", reason: "the answer has no gRPC status" };
-  const mayRetry = RETRYABLE_HTTP.has(httpStatus);
-  return { tag: "refused", reason: `HTTP status ${httpStatus}`, mayRetry };
+  return exchange.result;
 }
 
-function frame(message: Uint8Array): Uint8Array {
+function toOutcome(result: Http2Result): GrpcOutcome {
+  if (result.tag === "failed") return { tag: "unreachable", reason: result.reason };
+  const { status, headers, body } = result;
+  const codeText = headers.get("grpc-status");
+  if (codeText !== undefined && /^\d{1,3}$/.test(codeText)) {
+    const code = Number(codeText);
+    return code === 0 ? { tag: "ok", message: unframe(body) } : toRefusal(code, headers);
+  }
+  if (status === 200) return { tag: "unreachable", reason: "the answer is not gRPC" };
+  return {
+    tag: "refused",
+    reason: `HTTP status ${status}`,
+    mayRetry: RETRYABLE_HTTP.has(status),
+  };
+}
+
+function toRefusal(code: number, headers: HeaderMap): GrpcOutcome {
+  const said = shorten(percentDecoded(headers.get("grpc-message") ?? ""));
+  const name = CODE_NAMES[code] ?? `status ${code}`;
+  const reason = said === "" ? name : `${name}: ${said}`;
+  return { tag: "refused", reason, mayRetry: RETRYABLE_CODES.has(code) };
+}
+
+function frame(message: Uint8Array): Uint8Array<ArrayBuffer> {
   const framed = new Uint8Array(FRAME_HEADER_LENGTH + message.length);
   new DataView(framed.buffer).setUint32(1, message.length);
   framed.set(message, FRAME_HEADER_LENGTH);
@@ -162,22 +156,10 @@ function frame(message: Uint8Array): Uint8Array {
 }
 
 /** The message of an answer; empty if it is compressed or broken, since nothing depends on it. */
-function unframe(chunks: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  if (whole.length < FRAME_HEADER_LENGTH || whole[0] !== 0) return new Uint8Array();
-  const length = new DataView(whole.buffer).getUint32(1);
-  return whole.subarray(FRAME_HEADER_LENGTH, FRAME_HEADER_LENGTH + length);
-}
-
-/** Of a stream that fails with its connection, the connection's reason. */
-function reasonOf(error: unknown): string {
-  const first = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return shorten(first instanceof Error ? first.message : String(first));
+function unframe(body: Uint8Array): Uint8Array {
+  if (body.length < FRAME_HEADER_LENGTH || body[0] !== 0) return new Uint8Array();
+  const length = new DataView(body.buffer, body.byteOffset).getUint32(1);
+  return body.slice(FRAME_HEADER_LENGTH, FRAME_HEADER_LENGTH + length);
 }
 
 function percentDecoded(text: string): string {
