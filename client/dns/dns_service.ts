@@ -16,6 +16,7 @@ import type { RandomBytes } from "@firezone/core/random";
 import { DnsServer, type Reply } from "@firezone/core/runtime";
 import type { Logger } from "@firezone/core/telemetry";
 import { type Millis, NEVER } from "@firezone/core/units";
+import { Askers } from "./askers.ts";
 import { Forwarders } from "./forwarders.ts";
 import { loadRecords, MAX_RECORDS, saveRecords } from "./records_file.ts";
 import {
@@ -76,6 +77,7 @@ export class DnsService {
   readonly #resolver: StubResolver<Reply>;
   readonly #forwarders: Forwarders;
   readonly #server: DnsServer;
+  readonly #askers = new Askers();
   #systemServers: readonly IpAddress[] = [];
   #timerAt: Millis = NEVER;
   #cancelTimer = () => {};
@@ -110,8 +112,12 @@ export class DnsService {
       },
     });
     this.#server = new DnsServer({
-      onQuery: (reply, transport, sentinel, message) =>
-        this.#do((now) => this.#resolver.handleQuery(now, reply, transport, sentinel, message)),
+      onQuery: (reply, transport, sentinel, message, from) =>
+        this.#do((now) => {
+          if (this.#askers.allows(now, from)) {
+            this.#resolver.handleQuery(now, reply, transport, sentinel, message);
+          } else this.#log.debug("Another machine asked the resolver and got no answer", { from });
+        }),
       onListening: options.onListening,
       log: options.log,
       port: options.port,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { TestNetns } from "../../core/os/linux/testing/netns.ts";
+import { connect, TestNetns } from "../../core/os/linux/testing/netns.ts";
 import { requires } from "../../tests/requirements.ts";
 
 Deno.test({
@@ -8,10 +8,23 @@ Deno.test({
   ...requires("linux", "root", "namespaces", "tun", "ip"),
   fn() {
     using ns = new TestNetns("dnst");
+    using neighbour = new TestNetns("dnst");
+    connect(
+      { ns, name: "lan0", addresses: ["192.0.2.1/24"] },
+      { ns: neighbour, name: "lan0", addresses: ["192.0.2.2/24"] },
+    );
+    neighbour.ip("route", "add", "100.100.111.0/24", "via", "192.0.2.1");
     const folder = Deno.makeTempDirSync();
     try {
       const machine = new URL("testdata/machine.ts", import.meta.url).pathname;
-      const out = ns.exec(Deno.execPath(), "run", "-A", machine, `${folder}/records.json`);
+      const out = ns.exec(
+        Deno.execPath(),
+        "run",
+        "-A",
+        machine,
+        `${folder}/records.json`,
+        neighbour.name,
+      );
       const v4 = "100.96.0.1,100.96.0.2,100.96.0.3,100.96.0.4";
       const v6 = [1, 2, 3, 4].map((n) => `fd00:2021:1111:8000::${n}`).join();
       assertEquals(JSON.parse(out), {
@@ -27,6 +40,7 @@ Deno.test({
         "long by TCP": 60,
         "through a site without gateway": "SERVFAIL:",
         "cached": ["NOERROR: 192.0.2.4", 2],
+        "neighbour": ["192.0.2.2", "silence"],
         "silent": ["nothing yet", "SERVFAIL:"],
         "sentinels of the portal's servers": ["100.100.111.3"],
         "in the tunnel": ["100.64.0.1", "10.9.9.9"],

@@ -1,9 +1,10 @@
 /**
- * Asks one DNS-over-HTTPS server, over HTTP/2 with one connection for all queries.
+ * Asks one DNS-over-HTTPS server, with one connection for all queries.
  *
- * The connection is made of a dialled socket (marked, so that it stays out of the tunnel) with the
- * runtime's TLS and HTTP/2 on top. The server's own name is looked up with the system's servers:
- * through this resolver it would wait for itself.
+ *     queries ──► Http2Connection ──► TLS of the runtime ──► dialled socket, marked ──► server
+ *
+ * The mark keeps the connection out of the tunnel. The server's own name is looked up with the
+ * system's servers: through this resolver it would wait for itself.
  *
  * Spec: RFC 8484, POST only. Deviation: servers that speak HTTP/1.1 alone are refused, although the
  * RFC merely recommends HTTP/2.
@@ -11,12 +12,12 @@
  */
 
 import { Buffer } from "node:buffer";
-import http2 from "node:http2";
 import { Duplex } from "node:stream";
 import tls from "node:tls";
 import { type IpAddress, parseIpAddress, SocketAddress } from "@firezone/core/ip";
 import type { DialedSocket, Dialer } from "@firezone/core/os/linux";
 import { trustedRoots } from "@firezone/core/portal";
+import { Http2Connection, type Http2Event } from "./http2/connection.ts";
 
 /** How to reach a server. */
 export interface DohClientOptions {
@@ -31,27 +32,24 @@ export interface DohClientOptions {
 }
 
 const MEDIA_TYPE = "application/dns-message";
-const MAX_ANSWER_LENGTH = 65_535;
 const HTTPS_PORT = 443;
 /** Addresses dialled side by side; the first that answers is used. */
 const MAX_ADDRESSES = 4;
 const CONNECT_TIMEOUT_MS = 5000;
 
-/** A connection, or the attempt to make one. */
-interface Link {
-  readonly session: Promise<http2.ClientHttp2Session>;
-  readonly stop: AbortController;
-}
-
 /** See the head of this file. */
 export class DohClient {
   readonly #url: URL;
   readonly #options: DohClientOptions;
+  /** All that are not closed; those that take no more requests may still bring answers. */
+  readonly #links = new Set<Link>();
   #link: Link | undefined;
 
-  /** Nothing happens until the first query. @throws TypeError when `url` is none */
+  /** Nothing happens until the first query. @throws Error when `url` is none of HTTPS */
   constructor(url: string, options: DohClientOptions) {
-    this.#url = new URL(url);
+    const parsed = URL.parse(url);
+    if (parsed?.protocol !== "https:") throw new Error(`${url} is no address of an HTTPS server`);
+    this.#url = parsed;
     this.#options = options;
   }
 
@@ -62,67 +60,134 @@ export class DohClient {
    */
   async query(message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     const isFresh = this.#link === undefined;
-    const link = this.#link ??= this.#open();
-    try {
-      return await this.#exchange(link, message, signal);
-    } catch (error) {
-      this.#drop(link);
-      // A connection that was idle may be gone without our knowing. A fresh one says the truth.
-      if (isFresh || signal.aborted) throw error;
+    let outcome = await this.#exchange(message, signal);
+    // A connection that was idle may have been ended just then. Another one says the truth.
+    if (outcome.tag === "failed" && !isFresh && !signal.aborted) {
+      outcome = await this.#exchange(message, signal);
     }
-    return await this.#exchange(this.#link ??= this.#open(), message, signal);
+    if (outcome.tag === "failed") throw new Error(outcome.reason);
+    if (outcome.status !== 200) {
+      throw new Error(`the server answered with status ${outcome.status}`);
+    }
+    if (outcome.contentType !== MEDIA_TYPE) {
+      throw new Error("the server answered with something else than DNS");
+    }
+    return outcome.body;
   }
 
-  /** Forgets the connection; the next query makes another. */
+  /** Breaks all connections; the next query makes another. */
   reset(): void {
-    if (this.#link) this.#drop(this.#link);
+    for (const link of this.#links) link.close("the connection was given up");
+  }
+
+  #exchange(message: Uint8Array, signal: AbortSignal): Promise<Outcome> {
+    if (!this.#link?.isUsable) this.#link = this.#open();
+    const link = this.#link;
+    return new Promise((resolve) => {
+      const cancel = link.post(message, resolve);
+      signal.addEventListener("abort", () => {
+        cancel();
+        resolve({ tag: "failed", reason: "the server is silent" });
+      }, { once: true });
+    });
   }
 
   #open(): Link {
-    const stop = new AbortController();
-    const session = this.#connect(stop.signal);
-    const link = { session, stop };
-    session.then((open) => {
-      const forget = () => this.#drop(link);
-      for (const event of ["error", "goaway", "close"]) open.on(event, forget);
-    }, () => this.#drop(link));
+    const link: Link = new Link(this.#url, this.#options, () => {
+      this.#links.delete(link);
+      if (this.#link === link) this.#link = undefined;
+    });
+    this.#links.add(link);
     return link;
   }
+}
 
-  #drop(link: Link): void {
-    if (this.#link === link) this.#link = undefined;
-    link.stop.abort(new Error("the connection was given up"));
-  }
+type Outcome = Exclude<Http2Event, { tag: "closed" | "failed" }> | {
+  readonly tag: "failed";
+  readonly reason: string;
+};
 
-  async #exchange(link: Link, message: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
-    const session = await link.session;
-    signal.throwIfAborted();
-    const stream = session.request({
-      ":method": "POST",
-      ":path": this.#url.pathname + this.#url.search,
-      ":authority": this.#url.host,
-      "content-type": MEDIA_TYPE,
-      "accept": MEDIA_TYPE,
-      "content-length": message.length,
+interface Waiting {
+  readonly resolve: (outcome: Outcome) => void;
+  readonly answersBefore: number;
+}
+
+/** A connection, from dialling to its end. */
+class Link {
+  readonly #url: URL;
+  readonly #options: DohClientOptions;
+  readonly #http: Http2Connection;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #onClosed: () => void;
+  readonly #stop = new AbortController();
+  #secure: tls.TLSSocket | undefined;
+  #answers = 0;
+  #isClosed = false;
+
+  constructor(url: URL, options: DohClientOptions, onClosed: () => void) {
+    this.#url = url;
+    this.#options = options;
+    this.#onClosed = onClosed;
+    this.#http = new Http2Connection({
+      authority: url.host,
+      path: url.pathname + url.search,
+      mediaType: MEDIA_TYPE,
     });
-    const abort = () => stream.close(http2.constants.NGHTTP2_CANCEL);
-    signal.addEventListener("abort", abort);
-    try {
-      stream.end(Buffer.from(message));
-      return await readAnswer(stream);
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
+    this.#connect().catch((error) => this.close((error as Error).message));
   }
 
-  /** Connects, and lets go of everything as soon as `signal` says so. */
-  async #connect(signal: AbortSignal): Promise<http2.ClientHttp2Session> {
-    if (this.#url.protocol !== "https:") throw new Error(`${this.#url.protocol} is not HTTPS`);
+  get isUsable(): boolean {
+    return this.#http.isUsable;
+  }
+
+  /** Posts a message as soon as there is a connection. @returns what gives it up */
+  post(message: Uint8Array, resolve: (outcome: Outcome) => void): () => void {
+    const requestId = this.#http.post(message);
+    this.#waiting.set(requestId, { resolve, answersBefore: this.#answers });
+    this.#drain();
+    return () => {
+      const waiting = this.#waiting.get(requestId);
+      if (!waiting) return;
+      this.#waiting.delete(requestId);
+      this.#http.cancel(requestId);
+      this.#drain();
+      // When nothing came back meanwhile, the connection is probably dead.
+      if (this.#answers === waiting.answersBefore) this.close("the server is silent");
+    };
+  }
+
+  close(reason: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stop.abort(new Error(reason));
+    this.#http.close(reason);
+    this.#drain();
+    this.#secure?.destroy();
+    this.#onClosed();
+  }
+
+  #drain(): void {
+    for (let event; (event = this.#http.pollEvent()) !== undefined;) {
+      if (event.tag === "closed") {
+        this.close(event.reason);
+        continue;
+      }
+      if (event.tag === "answer") this.#answers++;
+      this.#waiting.get(event.requestId)?.resolve(event);
+      this.#waiting.delete(event.requestId);
+    }
+    if (!this.#secure || this.#isClosed) return;
+    for (let bytes; (bytes = this.#http.pollOutput()) !== undefined;) this.#secure.write(bytes);
+  }
+
+  /** Connects, and lets go of everything as soon as it is closed. */
+  async #connect(): Promise<void> {
     const host = this.#url.hostname.replace(/^\[|\]$/g, "");
     const port = this.#url.port === "" ? HTTPS_PORT : Number(this.#url.port);
     const literal = parseIpAddress(host);
-    const { promise: aborted, reject } = Promise.withResolvers<never>();
-    aborted.catch(() => {});
+    const { signal } = this.#stop;
+    const { promise: stopped, reject } = Promise.withResolvers<never>();
+    stopped.catch(() => {});
     signal.addEventListener("abort", () => reject(signal.reason));
     const timer = setTimeout(
       () => reject(new Error("connecting took too long")),
@@ -130,8 +195,8 @@ export class DohClient {
     );
     try {
       const found = literal ? [literal] : this.#options.lookUp(host);
-      const addresses = await Promise.race([found, aborted]);
-      const stream = await this.#dial(addresses.map((ip) => new SocketAddress(ip, port)), aborted);
+      const addresses = await Promise.race([found, stopped]);
+      const stream = await this.#dial(addresses.map((ip) => new SocketAddress(ip, port)), stopped);
       signal.addEventListener("abort", () => stream.destroy());
       const secure = tls.connect({
         socket: stream,
@@ -140,33 +205,35 @@ export class DohClient {
         ca: [...this.#options.trusted ?? trustedRoots()],
         ALPNProtocols: ["h2"],
       });
-      secure.on("error", () => {});
       const shaken = new Promise<void>((resolve, reject) => {
         secure.once("secureConnect", resolve);
-        secure.once("error", reject);
+        secure.on("error", reject);
         secure.once("close", () => reject(new Error("the server ended the TLS handshake")));
       });
       shaken.catch(() => {});
-      await Promise.race([shaken, aborted]);
+      await Promise.race([shaken, stopped]);
       if (secure.alpnProtocol !== "h2") throw new Error("the server does not speak HTTP/2");
-      const session = http2.connect(this.#url.origin, { createConnection: () => secure });
-      session.on("error", () => {});
-      signal.addEventListener("abort", () => session.destroy());
-      return session;
+      secure.on("data", (bytes: Uint8Array) => {
+        this.#http.handleBytes(bytes);
+        this.#drain();
+      });
+      secure.on("close", () => this.close("the connection was lost"));
+      this.#secure = secure;
+      this.#drain();
     } finally {
       clearTimeout(timer);
     }
   }
 
   /** The first of several addresses that takes the connection. */
-  async #dial(addresses: readonly SocketAddress[], aborted: Promise<never>): Promise<SocketStream> {
+  async #dial(addresses: readonly SocketAddress[], stopped: Promise<never>): Promise<SocketStream> {
     const streams = addresses.slice(0, MAX_ADDRESSES).map((to) =>
       new SocketStream(this.#options.dialer, to, this.#options.mark)
     );
     let chosen: SocketStream | undefined;
     try {
       const attempts = streams.map((stream) => stream.connected.then(() => stream));
-      return chosen = await Promise.race([Promise.any(attempts), aborted]);
+      return chosen = await Promise.race([Promise.any(attempts), stopped]);
     } catch (error) {
       throw error instanceof AggregateError ? error.errors[0] ?? error : error;
     } finally {
@@ -224,41 +291,4 @@ class SocketStream extends Duplex {
     this.#socket = undefined;
     callback(error);
   }
-}
-
-function readAnswer(stream: http2.ClientHttp2Stream): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    let isAnswer = false;
-    const refuse = (reason: string) => {
-      reject(new Error(reason));
-      stream.close(http2.constants.NGHTTP2_CANCEL);
-    };
-    stream.on("response", (headers) => {
-      const status = headers[":status"];
-      const type = String(headers["content-type"] ?? "").split(";")[0]!.trim().toLowerCase();
-      if (status !== 200) refuse(`the server answered with status ${status}`);
-      else if (type !== MEDIA_TYPE) refuse("the server answered with something else than DNS");
-      else isAnswer = true;
-    });
-    stream.on("data", (chunk: Uint8Array) => {
-      length += chunk.length;
-      if (length > MAX_ANSWER_LENGTH) refuse("the answer is too long");
-      else chunks.push(chunk);
-    });
-    stream.on("end", () => isAnswer && resolve(joined(chunks, length)));
-    stream.on("error", reject);
-    stream.on("close", () => reject(new Error("the connection was lost")));
-  });
-}
-
-function joined(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }

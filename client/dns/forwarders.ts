@@ -78,7 +78,6 @@ export class Forwarders {
   /** Forgets connections that are kept: they may lead into a network that is gone. */
   reset(): void {
     for (const client of this.#doh.values()) client.reset();
-    this.#doh.clear();
   }
 
   /** Closes all sockets; the handlers hear nothing more. */

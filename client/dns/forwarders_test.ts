@@ -5,7 +5,7 @@ import { requires } from "../../tests/requirements.ts";
 import { fakeServer, queryBytes, summary } from "../../core/testing/fake_dns.ts";
 import { Forwarders, type ForwardersOptions } from "./forwarders.ts";
 import type { DnsTransport, ForwardTarget } from "./stub_resolver.ts";
-import { CERTIFICATE } from "./testdata/certificate.ts";
+import { AUTHORITY } from "./testdata/certificate.ts";
 import { fakeHttps } from "./testdata/fake_https.ts";
 
 const NEEDS = requires("linux");
@@ -95,21 +95,44 @@ Deno.test({
   name: "Forwarders ask over HTTPS with one connection, and make another when it is lost",
   ...NEEDS,
   async fn() {
-    await using server = await fakeHttps(HOST, 0);
-    await using run = start({ trusted: [CERTIFICATE] });
+    await using server = fakeHttps(HOST, 0);
+    await using run = start({ trusted: [AUTHORITY] });
     const target: ForwardTarget = {
       tag: "doh",
       url: `https://${HOST}:${server.port}/dns-query?x=1`,
     };
-    const answers = await Promise.all([run.ask(target, "udp"), run.ask(target, "tcp")]);
+    const answers = [await run.ask(target, "udp"), await run.ask(target, "tcp")];
     assertEquals(answers, ["NOERROR: 192.0.2.7", "NOERROR: 192.0.2.7"]);
     assertEquals(server.requests, new Array(2).fill("POST /dns-query?x=1 application/dns-message"));
-    assertEquals(server.sessions.length, 1);
-    server.sessions[0]!.destroy();
     assertEquals(await run.ask(target, "udp"), "NOERROR: 192.0.2.7");
+    assertEquals(server.connections.size, 1);
     run.forwarders.reset();
     assertEquals(await run.ask(target, "udp"), "NOERROR: 192.0.2.7");
-    assertEquals(server.sessions.length, 3);
+    assertEquals(server.connections.size, 2);
+    // Many at once share it.
+    const many = Array.from({ length: 200 }, () => run.ask(target, "udp"));
+    assertEquals(new Set(await Promise.all(many)), new Set(["NOERROR: 192.0.2.7"]));
+    assertEquals(server.connections.size, 2);
+  },
+});
+
+Deno.test({
+  name: "Forwarders leave an HTTPS connection on which nothing comes back",
+  ...NEEDS,
+  async fn() {
+    await using server = fakeHttps(HOST, 0);
+    await using run = start({ trusted: [AUTHORITY] });
+    const target = (path: string): ForwardTarget => ({
+      tag: "doh",
+      url: `https://${HOST}:${server.port}${path}`,
+    });
+    for (let i = 1; i <= 2; i++) {
+      run.begin(target("/silent"), "udp");
+      while (server.requests.length < i) await new Promise((resolve) => setTimeout(resolve, 1));
+      run.forwarders.handle({ tag: "stop", forwardId: run.lastId() });
+    }
+    assertEquals(server.connections.size, 2);
+    assertEquals(run.failures(), 0);
   },
 });
 
@@ -117,13 +140,13 @@ Deno.test({
   name: "Forwarders refuse HTTPS servers that they cannot trust or understand",
   ...NEEDS,
   async fn() {
-    await using server = await fakeHttps(HOST, 0);
+    await using server = fakeHttps(HOST, 0);
     const url = (path: string) => `https://${HOST}:${server.port}${path}`;
     await using strangers = start({});
     const distrusted = await strangers.ask({ tag: "doh", url: url("/dns-query") }, "udp");
     assertStringIncludes(distrusted, "failed: ");
     assertEquals(server.requests, []);
-    await using run = start({ trusted: [CERTIFICATE] });
+    await using run = start({ trusted: [AUTHORITY] });
     for (
       const [path, reason] of [
         ["/missing", "the server answered with status 404"],
@@ -137,10 +160,9 @@ Deno.test({
       assertStringIncludes(await run.ask({ tag: "doh", url: odd }, "udp"), "failed: ");
     }
     const nameless = await run.ask({ tag: "doh", url: "https://dns.test/" }, "udp");
-    assertEquals(
-      nameless,
-      "failed: cannot look up dns.test: the system names no DNS servers",
-    );
+    assertEquals(nameless, "failed: cannot look up dns.test: the system names no DNS servers");
+    assertStringIncludes(await run.ask({ tag: "doh", url: url("/moved") }, "udp"), "failed: ");
+    assertEquals(server.requests.filter((request) => request.startsWith("GET")), []);
   },
 });
 

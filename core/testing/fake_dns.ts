@@ -46,8 +46,9 @@ export async function fakeServer(
     const message = answer(bytes, "udp");
     if (message) udp.send(message, from.port, from.address);
   });
-  await new Promise<void>((resolve) => udp.bind(port, hostname, resolve));
-  const tcp = Deno.listen({ hostname, port: udp.address().port });
+  const tcp = Deno.listen({ hostname, port });
+  // A free port of TCP is free for UDP, too, unless somebody else is just taking it.
+  await new Promise<void>((resolve) => udp.bind(tcp.addr.port, hostname, resolve));
   const connections = new Set<Deno.Conn>();
   const serving = (async () => {
     for await (const connection of tcp) {
@@ -65,7 +66,7 @@ export async function fakeServer(
     }
   })();
   return {
-    port: udp.address().port,
+    port: tcp.addr.port,
     asked,
     async [Symbol.asyncDispose]() {
       tcp.close();

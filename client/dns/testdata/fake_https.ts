@@ -3,7 +3,6 @@
  * @module
  */
 
-import http2 from "node:http2";
 import { CERTIFICATE, PRIVATE_KEY } from "./certificate.ts";
 
 /** The server. */
@@ -12,43 +11,45 @@ export interface FakeHttps extends AsyncDisposable {
   readonly port: number;
   /** Method, path and media type of what it was asked. */
   readonly requests: string[];
-  /** Connections it has had. */
-  readonly sessions: http2.Http2Session[];
+  /** Ports of those who asked: one per connection. */
+  readonly connections: Set<number>;
 }
 
 /** Starts one. @param port 0 for any */
-export async function fakeHttps(hostname: string, port: number): Promise<FakeHttps> {
+export function fakeHttps(hostname: string, port: number): FakeHttps {
   const requests: string[] = [];
-  const sessions: http2.Http2Session[] = [];
-  const server = http2.createSecureServer({ key: PRIVATE_KEY, cert: CERTIFICATE });
-  server.on("session", (session) => sessions.push(session));
-  server.on("sessionError", () => {});
-  server.on("stream", (stream, headers) => {
-    stream.on("error", () => {});
-    const chunks: Uint8Array[] = [];
-    stream.on("data", (chunk: Uint8Array) => chunks.push(chunk));
-    stream.on("end", () => {
-      const path = headers[":path"];
-      requests.push(`${headers[":method"]} ${path} ${headers["content-type"]}`);
-      const type = path === "/html" ? "text/html" : "application/dns-message";
-      stream.respond({ ":status": path === "/missing" ? 404 : 200, "content-type": type });
-      if (path === "/long") stream.end(new Uint8Array(70_000));
-      else stream.end(answerTo(new Uint8Array(chunks.flatMap((chunk) => [...chunk]))));
+  const connections = new Set<number>();
+  const ending = Promise.withResolvers<void>();
+  const server = Deno.serve({
+    hostname,
+    port,
+    cert: CERTIFICATE,
+    key: PRIVATE_KEY,
+    onListen: () => {},
+  }, async (request, info) => {
+    const { pathname, search } = new URL(request.url);
+    const query = await request.bytes();
+    requests.push(`${request.method} ${pathname}${search} ${request.headers.get("content-type")}`);
+    if (info.remoteAddr.transport === "tcp") connections.add(info.remoteAddr.port);
+    if (pathname === "/silent") await ending.promise;
+    if (pathname === "/moved") return Response.redirect(new URL("/dns-query", request.url));
+    return new Response(pathname === "/long" ? new Uint8Array(70_000) : answerTo(query), {
+      status: pathname === "/missing" ? 404 : 200,
+      headers: { "content-type": pathname === "/html" ? "text/html" : "application/dns-message" },
     });
   });
-  await new Promise<void>((resolve) => server.listen(port, hostname, () => resolve()));
   return {
-    port: (server.address() as { port: number }).port,
+    port: (server.addr as Deno.NetAddr).port,
     requests,
-    sessions,
+    connections,
     async [Symbol.asyncDispose]() {
-      for (const session of sessions) session.destroy();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+      ending.resolve();
+      await server.shutdown();
     },
   };
 }
 
-function answerTo(query: Uint8Array): Uint8Array {
+function answerTo(query: Uint8Array): Uint8Array<ArrayBuffer> {
   // The query with QR set, one answer, and the record behind: a pointer to the name, A, IN, 60 s.
   const bytes = new Uint8Array(query.length + 16);
   bytes.set(query);

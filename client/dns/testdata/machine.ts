@@ -5,6 +5,7 @@
  */
 
 import { ip, prefix, socketAddress } from "@firezone/core/ip";
+import dgram from "node:dgram";
 import { TunDevice } from "@firezone/core/os/linux";
 import { FIREZONE_MARK, TunnelInterface } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
@@ -12,7 +13,7 @@ import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
 import { askTcp, askUdp, fakeServer, queryBytes } from "../../../core/testing/fake_dns.ts";
 import { type DnsClock, DnsService } from "../mod.ts";
-import { CERTIFICATE } from "./certificate.ts";
+import { AUTHORITY } from "./certificate.ts";
 import { fakeHttps } from "./fake_https.ts";
 
 /** A clock that stands still until the test moves it. */
@@ -39,7 +40,7 @@ class HandClock implements DnsClock {
 }
 
 const result: Record<string, unknown> = {};
-const recordsPath = Deno.args[0]!;
+const [recordsPath, neighbour] = Deno.args as [string, string];
 const address = (data: string) => ({
   answers: [{ type: "A", name: "example.org", ttl: 60, data }],
 });
@@ -58,19 +59,14 @@ await using system = await fakeServer("127.0.0.1", 53, ({ name }) => {
   return address("192.0.2.4");
 });
 await using _ipv6 = await fakeServer("::1", 53, () => address("192.0.2.6"));
-await using https = await fakeHttps("127.0.0.1", 443);
+await using https = fakeHttps("127.0.0.1", 443);
 await using silent = await fakeServer("127.0.0.9", 53, () => undefined);
 
 using tun = TunDevice.open("tun-dns");
 const device = TunnelInterface.attach(tun.name);
 device.setAddresses(ip("100.64.0.1"), ip("fd00:2021:1111::1"));
-// Everything goes into the tunnel, the servers of the system must not.
-device.setRoutes([
-  prefix("100.96.0.0/11"),
-  prefix("fd00:2021:1111:8000::/107"),
-  prefix("0.0.0.0/0"),
-  prefix("::/0"),
-]);
+const routes = [prefix("100.96.0.0/11"), prefix("fd00:2021:1111:8000::/107")];
+device.setRoutes(routes);
 
 const resolved: string[] = [];
 const clock = new HandClock();
@@ -82,7 +78,7 @@ function open(): DnsService {
     mark: FIREZONE_MARK,
     systemNames: ["portal.test"],
     recordsPath,
-    trusted: [CERTIFICATE],
+    trusted: [AUTHORITY],
     clock,
     onDomainResolved: ({ domain, proxyIps, resourceIds }) => {
       resolved.push(`${domain} ${proxyIps[0]} ${resourceIds}`);
@@ -95,6 +91,10 @@ function open(): DnsService {
 async function ready(service: DnsService): Promise<void> {
   while (!service.isListening) await new Promise<void>((resolve) => listening.notify = resolve);
 }
+async function command(name: string, ...args: string[]): Promise<string> {
+  const { stdout } = await new Deno.Command(name, { args }).output();
+  return new TextDecoder().decode(stdout).trim();
+}
 const ask = (sentinel: string, name: string, type: string) =>
   askUdp(sentinel, 53, queryBytes(name, type));
 
@@ -105,6 +105,10 @@ await ready(service);
 const sentinels = service.sentinels().map(String);
 const [v4, v6, mute] = sentinels as [string, string, string];
 result["sentinels"] = sentinels;
+// The kernel leads packets to a new IPv6 address a moment after it has accepted it.
+while (!(await command("ip", "-6", "route", "show", "table", "local")).includes(v6)) {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+}
 
 result["resource"] = await ask(v4, "db.example.com", "A");
 result["resource by IPv6"] = await ask(v6, "db.example.com", "AAAA");
@@ -124,6 +128,21 @@ result["long by TCP"] = long!.split(",").length;
 result["through a site without gateway"] = await ask(v4, "db.example.com", "SRV");
 result["cached"] = [await ask(v4, "example.org", "A"), system.asked.length];
 
+// A neighbour reaches the sentinel, as the other port shows, but the resolver keeps silent.
+const plain = dgram.createSocket("udp4");
+await new Promise<void>((resolve) => plain.bind(5300, v4, resolve));
+const heard = new Promise<string>((resolve) =>
+  plain.once("message", (_, from) => resolve(from.address))
+);
+const script = new URL("neighbour.ts", import.meta.url).pathname;
+const asDeno = ["netns", "exec", neighbour, Deno.execPath(), "run", "-A"];
+const outcome = await command("ip", ...asDeno, script, v4);
+result["neighbour"] = [await Promise.race([heard, "not reached"]), outcome];
+await new Promise<void>((resolve) => plain.close(() => resolve()));
+
+// From here on everything goes into the tunnel, and the servers of the system must not.
+device.setRoutes([...routes, prefix("0.0.0.0/0"), prefix("::/0")]);
+
 const waiting = ask(mute, "example.org", "A");
 while (silent.asked.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
 clock.advance(4999);
@@ -142,14 +161,13 @@ result["sentinels of the portal's servers"] = moved;
 const buffer = new Uint8Array(70_000);
 while (tun.read(buffer) > 0);
 const tunnelled = ask(moved[0]!, "inside.test", "A");
-let length = 0;
-while (length === 0 || buffer[10 + 9] !== 17 || buffer[10 + 16] !== 10) {
-  length = tun.read(buffer);
-  if (length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+const isToServer = () => buffer[10 + 9] === 17 && buffer.subarray(26, 30).join(".") === "10.9.9.9";
+while (tun.read(buffer) === 0 || !isToServer()) {
+  await new Promise((resolve) => setTimeout(resolve, 1));
 }
 result["in the tunnel"] = [
-  [...buffer.subarray(10 + 12, 10 + 16)].join("."),
-  [...buffer.subarray(10 + 16, 10 + 20)].join("."),
+  buffer.subarray(22, 26).join("."),
+  buffer.subarray(26, 30).join("."),
 ];
 clock.advance(5000);
 result["in the tunnel, no answer"] = await tunnelled;
