@@ -29,7 +29,7 @@ export interface ClientInterface {
   readonly ipv6: IpAddress;
   /** DNS servers to forward to; none means those of the system. */
   readonly upstreamDns: readonly SocketAddress[];
-  /** DNS-over-HTTPS endpoints to forward to; they win over {@link upstreamDns}. */
+  /** DNS-over-HTTPS endpoints to forward to when there are no {@link upstreamDns}. */
   readonly upstreamDoh: readonly string[];
   /** Suffix that single-label queries are tried with. */
   readonly searchDomain: string | undefined;
