@@ -44,9 +44,17 @@ async function run(config: ClientConfig): Promise<number> {
     log.info("The configuration is valid");
     return 0;
   }
-  let dns: ClientDns | undefined;
   const control = dnsControl(config.dnsControl);
-  const host = new TunnelHost<ClientCommand, ClientNotice>({
+  const dns = new ClientDns({
+    control,
+    systemNames: [config.apiUrl.hostname],
+    recordsPath: `${config.stateDirectory}/dns-records.json`,
+    post: (command) => host.post(command),
+    setServiceAddresses: (addresses) => host.setServiceAddresses(addresses),
+    interfaceName: config.interfaceName,
+    log: logger("client", "dns"),
+  });
+  const host: TunnelHost<ClientCommand, ClientNotice> = new TunnelHost({
     portal: {
       apiUrl: config.apiUrl,
       token,
@@ -79,20 +87,11 @@ async function run(config: ClientConfig): Promise<number> {
     manager,
     log,
     watchedFiles: control.watchedFiles,
-    onAddresses: () => dns?.handleAddresses(),
-    onNotice: (notice) => dns?.handleNotice(notice),
-    onFileChange: () => void dns?.handleSystemChange(),
-    onNetworkChange: () => void dns?.handleNetworkChange(),
-    close: async () => await dns?.close(),
-  });
-  dns = new ClientDns({
-    control,
-    systemNames: [config.apiUrl.hostname],
-    recordsPath: `${config.stateDirectory}/dns-records.json`,
-    post: (command) => host.post(command),
-    setServiceAddresses: (addresses) => host.setServiceAddresses(addresses),
-    interfaceName: config.interfaceName,
-    log: logger("client", "dns"),
+    onAddresses: () => dns.handleAddresses(),
+    onNotice: (notice) => dns.handleNotice(notice),
+    onFileChange: () => void dns.handleSystemChange(),
+    onNetworkChange: () => void dns.handleNetworkChange(),
+    close: () => dns.close(),
   });
   try {
     await dns.start();

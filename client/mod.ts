@@ -4,3 +4,4 @@
  */
 export * from "./client_state.ts";
 export { type RouteStatus } from "./resource_table.ts";
+export { type DomainRecord } from "./domain_table.ts";
