@@ -15,6 +15,8 @@ import { type Namespace, Namespaces, type Process } from "../netns.ts";
 import type { FetchReport } from "../netns/http_get.ts";
 import type { Records } from "../netns/name_server.ts";
 
+export type { Records } from "../netns/name_server.ts";
+
 export type { FetchReport } from "../netns/http_get.ts";
 
 /** Addresses in the topology. */
