@@ -33,6 +33,8 @@ export interface ConnectionStatus {
   };
   /** Round-trip time. */
   readonly rttMs?: number;
+  /** Milliseconds since the last handshake. */
+  readonly lastHandshakeMs?: number;
   /** Bytes received. */
   readonly rxBytes: number;
   /** Bytes sent. */
@@ -284,9 +286,15 @@ export class Deployment implements AsyncDisposable {
     const since = client.lineCount;
     client.signal("SIGHUP");
     await client.waitForLine(/SIGHUP/, READY_MS, since);
+    const start = performance.now();
+    // What was connected is connected anew at once: only older handshakes must be gone.
     await this.untilStatus(
       "client",
-      (status) => status.portal === "connected" && status.connections.length === 0,
+      (status) =>
+        status.portal === "connected" &&
+        status.connections.every(({ lastHandshakeMs }) =>
+          (lastHandshakeMs ?? 0) <= performance.now() - start
+        ),
     );
   }
 
