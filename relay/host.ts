@@ -33,6 +33,8 @@ export interface RelayHostOptions {
 }
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+/** How long the end waits for the workers' last reports. */
+const LAST_REPORT_MS = 500;
 
 /** See the head of this file. */
 export class RelayHost {
@@ -91,14 +93,19 @@ export class RelayHost {
         onIdle: () => this.#onIdle(),
         onFatal: (error) => this.#ended.reject(error),
       });
-      return await this.#ended.promise;
+      const status = await this.#ended.promise;
+      // What was counted last shall reach a collector.
+      await this.refresh(LAST_REPORT_MS);
+      return status;
     } finally {
       clearTimeout(this.#drainTimer);
       this.#endSession();
       this.#drain?.end();
       for (const signal of SIGNALS) Deno.removeSignalListener(signal, onSignal);
       this.#portal?.close();
-      await this.#workers?.close();
+      const workers = this.#workers;
+      this.#workers = undefined;
+      await workers?.close();
     }
   }
 

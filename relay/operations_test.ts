@@ -24,7 +24,7 @@ Deno.test({
     await using collector = OtlpCollector.listen();
     await using relay = await RelayProcess.start(["--stamp-secret", SECRET], {
       OTLP_GRPC_ENDPOINT: `localhost:${collector.port}`,
-      OTEL_METRIC_EXPORT_INTERVAL: "200",
+      OTEL_METRIC_EXPORT_INTERVAL: "300",
       OTEL_SERVICE_NAME: "my-relay",
       OTEL_RESOURCE_ATTRIBUTES: "service.namespace=mine,cloud.region=eu",
     });
@@ -86,11 +86,14 @@ Deno.test({
     assertEquals(resource["service.namespace"], "mine");
     assertEquals(resource["cloud.region"], "eu");
 
-    // The last of them comes when the relay ends.
+    // What comes last arrives when the relay ends.
+    client.sendTo(peer.address, new Uint8Array(150));
+    await client.until("it", () => peer.received.length > sent || undefined);
     relay.kill("SIGTERM");
     await relay.until("Serving until");
     relay.kill("SIGTERM");
     assertEquals((await relay.status).code, 0);
+    assertEquals(countOf(named("relay.packet.size")), peer.received.length);
     const [drain] = collector.spans;
     assertEquals([drain!.name, drain!.statusCode], ["relay.drain", 0]);
     assertStringIncludes(relay.log, `trace_id=${drain!.traceId}`);
