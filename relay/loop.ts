@@ -261,14 +261,19 @@ export class RelayLoop implements DatagramSink {
 
   #fromClient(now: Millis, socket: UdpSocket, message: number): void {
     const server = this.#server;
-    const client = socket.from(message);
+    const { buffer } = socket;
+    let client: SocketAddress | undefined;
     const ecn = socket.ecn(message);
     const step = socket.segmentSize(message);
     const end = socket.start(message) + socket.length(message);
     for (let at = socket.start(message); at < end; at += step) {
       const until = Math.min(at + step, end);
-      const { buffer } = socket;
       this.#left--;
+      if (!server.concerns(buffer, at, until)) {
+        server.counters.malformed++;
+        continue;
+      }
+      client ??= socket.from(message);
       if (server.handleClientInput(now, this.#wall, client, buffer, at, until, this.#forwarding)) {
         this.#forward(buffer, ecn);
       }

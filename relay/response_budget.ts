@@ -27,13 +27,13 @@ export interface ResponseBudgetOptions {
 }
 
 /**
- * Ten thousand clients behind one NAT send 400 BINDINGs per second, and four thousand requests in a
- * row when their relay has restarted; see `docs/decisions`.
+ * A thousand clients behind one NAT send three thousand requests in a row when their relay has
+ * restarted, and forty per second while they wait for one; see `docs/decisions`.
  */
 export const DEFAULT_BUDGET: ResponseBudgetOptions = {
   perSource: 1000,
   burst: 5000,
-  total: 20_000,
+  total: 10_000,
 };
 
 /** What one of several workers may spend of a budget: clients spread over them evenly, not exactly. */

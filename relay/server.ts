@@ -216,6 +216,15 @@ export class RelayServer {
   }
 
   /**
+   * Whether a datagram to the listen port is framed as something that we might answer or forward; if
+   * not, there is no need to find out whose it is.
+   */
+  concerns(buf: Uint8Array, start: number, end: number): boolean {
+    return looksLikeChannelData(buf, start, end, this.#lastChannel) ||
+      looksLikeStun(buf, start, end);
+  }
+
+  /**
    * Takes a datagram that came to the listen port.
    *
    * @param wall decides whether credentials have expired

@@ -32,23 +32,23 @@ export function toUtf8Text(bytes: Uint8Array): string | undefined {
 
 /** Lowercase hex. */
 export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+  return bytes.toHex();
 }
 
 /** Bytes from hex of either case and even length. */
 export function fromHex(text: string): Uint8Array | undefined {
   if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) return undefined;
-  return new Uint8Array(Buffer.from(text, "hex"));
+  return Uint8Array.fromHex(text);
 }
 
 /** Standard base64 with padding (RFC 4648 §4). */
 export function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+  return bytes.toBase64();
 }
 
 /** Standard base64 without padding. */
 export function base64NoPad(bytes: Uint8Array): string {
-  return base64(bytes).replace(/=+$/, "");
+  return bytes.toBase64({ omitPadding: true });
 }
 
 /** Bytes from padded standard base64 in its one canonical form. */

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { utf8 } from "../bytes/mod.ts";
+import { md5 } from "@noble/hashes/legacy.js";
 
 /** The key of the short-term mechanism, which ICE uses. */
 export function shortTermKey(password: string): Uint8Array {
@@ -16,5 +16,5 @@ export function shortTermKey(password: string): Uint8Array {
 
 /** The key of the long-term mechanism, which TURN uses. */
 export function longTermKey(username: string, realm: string, password: string): Uint8Array {
-  return createHash("md5").update(`${username}:${realm}:${password}`, "utf8").digest();
+  return md5(utf8(`${username}:${realm}:${password}`));
 }

@@ -10,8 +10,9 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
+import { base64NoPad, utf8 } from "../bytes/mod.ts";
 import type { UnixSeconds } from "../units.ts";
+import { sha256 } from "@noble/hashes/sha2.js";
 
 /** The realm of every relay. */
 export const RELAY_REALM = "firezone";
@@ -38,8 +39,7 @@ export interface RelayUsername {
 
 /** The password for a username's two halves. */
 export function relayPassword(expiryText: string, stampSecret: string, salt: string): string {
-  return createHash("sha256").update(`${expiryText}:${stampSecret}:${salt}`).digest("base64")
-    .replace(/=+$/, "");
+  return base64NoPad(sha256(utf8(`${expiryText}:${stampSecret}:${salt}`)));
 }
 
 /** A credential that the relay with this secret accepts until `expiresAt`. */

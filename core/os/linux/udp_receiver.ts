@@ -139,7 +139,6 @@ export class DatagramReceiver {
   readonly #lengths: Int32Array;
   readonly #segmentSizes: Int32Array;
   readonly #ecns: Int32Array;
-  readonly #froms: SocketAddress[];
   readonly #locals: SocketAddress[];
 
   /** Receives into `slots`.
@@ -160,7 +159,6 @@ export class DatagramReceiver {
     this.#lengths = new Int32Array(slots.count);
     this.#segmentSizes = new Int32Array(slots.count);
     this.#ecns = new Int32Array(slots.count);
-    this.#froms = new Array(slots.count).fill(bound);
     this.#locals = new Array(slots.count).fill(bound);
   }
 
@@ -201,9 +199,12 @@ export class DatagramReceiver {
     return this.#segmentSizes[i]!;
   }
 
-  /** Who sent message `i`. */
+  /**
+   * Who sent message `i`. Looked up when asked, so that what is dropped without asking does not cost
+   * an object for each stranger.
+   */
   from(i: number): SocketAddress {
-    return this.#froms[i]!;
+    return readSockaddr(this.#cache, this.#family, this.#slots.names, i * SOCKADDR_SIZE);
   }
 
   /** Our address that message `i` was sent to. */
@@ -222,7 +223,6 @@ export class DatagramReceiver {
     const header = i * MMSGHDR_WORDS;
     const length = words[header + MSG_LEN]!;
     this.#lengths[i] = length;
-    this.#froms[i] = readSockaddr(this.#cache, this.#family, slots.names, i * SOCKADDR_SIZE);
     this.#segmentSizes[i] = Math.max(1, length);
     this.#ecns[i] = 0;
     this.#locals[i] = this.#bound;
