@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { measureIdle } from "./tunnel_clients.ts";
 import { chart } from "./tunnel_chart.ts";
 import { median, parseIperf, parsePing, quantile } from "./tunnel_measures.ts";
 import { type Run, summarise, table } from "./tunnel_report.ts";
@@ -69,4 +70,10 @@ Deno.test("chart draws a bar for each system and escapes its texts", () => {
   assertEquals(svg.match(/<rect /g)?.length, 2);
   assert(svg.includes("a &lt; b &amp; c, 1 May 2026"));
   assert(svg.includes(">2.00</text>"));
+});
+
+Deno.test("measureIdle connects all clients and finds them idle", () => {
+  const cost = measureIdle(20);
+  assertEquals(cost.clients, 20);
+  assert(cost.datagramsPerSecond < 20, `${cost.datagramsPerSecond} datagrams per second`);
 });
