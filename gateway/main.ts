@@ -12,6 +12,7 @@ import {
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
+import { serveHealth } from "@firezone/core/runtime/health_server";
 import {
   LogDirectory,
   logFilterText,
@@ -19,9 +20,9 @@ import {
   setUpLogging,
   writeBoth,
 } from "@firezone/core/telemetry";
+import { buildRevision } from "@firezone/core/version";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
 import { DnsProxy, SystemResolver } from "./dns/mod.ts";
-import { serveHealth } from "./health.ts";
 import { setUpForwarding } from "./os/forwarding.ts";
 import { loadGatewayId } from "./os/gateway_id.ts";
 import { loadToken } from "./os/token.ts";
@@ -81,7 +82,11 @@ async function run(config: GatewayConfig): Promise<number> {
     close: () => proxy.close(),
     ...config.noMasquerade ? {} : { setUp: setUpForwarding },
   });
-  await using _health = serveHealth(config.healthCheckAddr, () => host.isConnected);
+  await using _health = serveHealth(config.healthCheckAddr, {
+    isReady: () => host.isConnected,
+    revision: buildRevision() ?? "",
+    remedy: "name another --health-check-addr",
+  });
   return await host.run();
 
   async function answer(id: number, domain: string): Promise<void> {

@@ -6,9 +6,9 @@
  */
 
 import type { SocketAddress } from "@firezone/core/ip";
+import { serveHttp } from "@firezone/core/runtime/health_server";
 import { type LogFilter, parseLogFilter } from "@firezone/core/telemetry";
 import { Hono } from "@hono/hono";
-import { serveHttp } from "./health.ts";
 
 /** No filter that makes sense is longer. */
 const MAX_DIRECTIVES_LENGTH = 4096;
@@ -34,5 +34,6 @@ export function serveControl(
     setFilter(filter);
     return c.body(null, 200);
   });
-  return serveHttp(address, app, "the log filter", "--control-endpoint");
+  const remedy = "name another --control-endpoint, or off";
+  return serveHttp(address, (request) => app.fetch(request), "the log filter", remedy);
 }

@@ -5,6 +5,7 @@
  */
 
 import { ConfigError } from "@firezone/core/cli";
+import { serveHealth } from "@firezone/core/runtime/health_server";
 import { socketAddress } from "@firezone/core/ip";
 import {
   type Attributes,
@@ -17,7 +18,6 @@ import { buildRevision } from "@firezone/core/version";
 import type { RelayConfig } from "./cli.ts";
 import { discoverResource } from "./cloud_metadata.ts";
 import { serveControl } from "./control.ts";
-import { serveHealth } from "./health.ts";
 import { Statistics } from "./statistics.ts";
 import type { RelayTelemetry } from "./telemetry.ts";
 
@@ -96,6 +96,7 @@ export function startOperations(
       isReady: () => relay.isReady,
       revision: buildRevision() ?? "",
       metrics: prometheus ? () => telemetry.prometheusText() : undefined,
+      remedy: "name another --health-check-addr, or off",
     }));
   }
   const control = startControl(config, relay, log);

@@ -3,28 +3,6 @@ import { ConfigError } from "@firezone/core/cli";
 import { socketAddress } from "@firezone/core/ip";
 import type { LogFilter } from "@firezone/core/telemetry";
 import { serveControl } from "./control.ts";
-import { serveHealth } from "./health.ts";
-
-Deno.test("a relay is live, ready or not, and tells its revision", async () => {
-  let isReady = false;
-  const address = freeAddress();
-  await using _server = serveHealth(address, { isReady: () => isReady, revision: "d5b76a1" });
-  assertEquals(await ask(`http://${address}/healthz`), [200, ""]);
-  assertEquals(await ask(`http://${address}/readyz`), [503, "d5b76a1"]);
-  isReady = true;
-  assertEquals(await ask(`http://${address}/readyz`), [200, "d5b76a1"]);
-  assertEquals((await ask(`http://${address}/metrics`))[0], 404);
-  assertEquals((await ask(`http://${address}/`))[0], 404);
-});
-
-Deno.test("metrics are there if they are wanted", async () => {
-  const address = freeAddress();
-  const metrics = () => Promise.resolve("relay_active_allocations 1\n");
-  await using _server = serveHealth(address, { isReady: () => true, revision: "", metrics });
-  const response = await fetch(`http://${address}/metrics`);
-  assertEquals(response.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-  assertEquals(await response.text(), "relay_active_allocations 1\n");
-});
 
 Deno.test("the log filter is changed by directives that make sense", async () => {
   const filters: string[] = [];
@@ -44,15 +22,12 @@ Deno.test("the log filter is changed by directives that make sense", async () =>
 
 Deno.test("an address in use is told of with the option that names it", async () => {
   const address = freeAddress();
-  const options = { isReady: () => true, revision: "" };
-  await using _server = serveHealth(address, options);
+  await using _server = serveControl(address, () => {});
   assertThrows(
-    () => serveHealth(address, options),
+    () => serveControl(address, () => {}),
     ConfigError,
-    "name another --health-check-addr",
+    "name another --control-endpoint, or off",
   );
-  const control = () => serveControl(address, () => {});
-  assertThrows(control, ConfigError, `Cannot serve the log filter at ${address}: `);
 });
 
 async function ask(url: string, method = "GET"): Promise<[status: number, body: string]> {
