@@ -22,7 +22,14 @@
  */
 
 import { type Family, type IpAddress, SocketAddress, SocketAddressCache } from "@firezone/core/ip";
-import { Epoll, type Fd, OsError, ReceiveSlots, UdpSocket } from "@firezone/core/os/linux";
+import {
+  Epoll,
+  type Fd,
+  OsError,
+  ReceiveSlots,
+  SendStructs,
+  UdpSocket,
+} from "@firezone/core/os/linux";
 import {
   type DatagramSink,
   monotonicNow,
@@ -115,6 +122,7 @@ export class RelayLoop implements DatagramSink {
   readonly #requestLog = new RequestLog();
   readonly #epoll = new Epoll(256);
   readonly #slots = new ReceiveSlots(SLOTS);
+  readonly #structs = { 4: new SendStructs(4), 6: new SendStructs(6) } as const;
   readonly #addresses = new SocketAddressCache();
   readonly #batch: SendBatch;
   readonly #outlets = new Outlets();
@@ -427,6 +435,7 @@ export class RelayLoop implements DatagramSink {
       sendBuffer: bufferSize,
       reusePort: isShared,
       slots: this.#slots,
+      structs: this.#structs[family],
       addresses: this.#addresses,
     });
     return { udp, outlet: this.#outlets.open(udp, queueSize) };

@@ -44,7 +44,7 @@ export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZ
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
 export { MAX_SEGMENTS, MAX_SEND_BYTES } from "./udp_constants.ts";
 export { type ReceiveCounters, ReceiveSlots, SLOT_SIZE } from "./udp_receiver.ts";
-export { type SendCounters, SendResult } from "./udp_sender.ts";
+export { type SendCounters, SendResult, SendStructs } from "./udp_sender.ts";
 export type {
   Family,
   IpAddress,

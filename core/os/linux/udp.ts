@@ -34,7 +34,12 @@ import {
   UDP_GRO,
 } from "./udp_constants.ts";
 import { DatagramReceiver, type ReceiveCounters, ReceiveSlots } from "./udp_receiver.ts";
-import { DatagramSender, type SendCounters, type SendResult } from "./udp_sender.ts";
+import {
+  DatagramSender,
+  type SendCounters,
+  type SendResult,
+  type SendStructs,
+} from "./udp_sender.ts";
 
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
@@ -51,6 +56,10 @@ const IPV6_PREFER_SRC_PUBLIC = 2;
 
 /** Messages that one receive call fetches at most, each of up to 64 KiB. */
 const DEFAULT_SLOTS = 8;
+
+// Arguments of the calls that open a socket. Made once: a relay opens thousands.
+const scratch = new Memory(SOCKADDR_SIZE);
+const scratchLength = new Memory(4);
 
 /** How to open a {@link UdpSocket}. */
 export interface UdpSocketOptions {
@@ -70,6 +79,8 @@ export interface UdpSocketOptions {
   readonly reusePort?: boolean;
   /** Where messages are received into, to share it between sockets; eight of its own if absent. */
   readonly slots?: ReceiveSlots;
+  /** What is sent through, to share it between sockets of this family; its own if absent. */
+  readonly structs?: SendStructs;
   /** Whether the kernel may glue datagrams of one sender together; true if absent. */
   readonly receiveOffload?: boolean;
   /** Where address objects come from, to share them between sockets; one of its own if absent. */
@@ -98,7 +109,7 @@ export class UdpSocket {
     const slots = options.slots ?? new ReceiveSlots(DEFAULT_SLOTS);
     this.#receiver = new DatagramReceiver(fd, options.family, bound, cache, slots);
     this.buffer = this.#receiver.buffer;
-    this.#sender = new DatagramSender(fd, options.family);
+    this.#sender = new DatagramSender(fd, options.family, options.structs);
   }
 
   /**
@@ -118,9 +129,8 @@ export class UdpSocket {
     if (fd < 0) throw osError("socket", `UDP over IPv${family}`);
     try {
       configure(fd, options);
-      const name = new Memory(SOCKADDR_SIZE);
-      writeSockaddr(name.bytes, 0, address);
-      if (libc.bind(fd, name.bytes, sockaddrLength(family)) < 0) {
+      writeSockaddr(scratch.bytes, 0, address);
+      if (libc.bind(fd, scratch.bytes, sockaddrLength(family)) < 0) {
         throw osError("bind", `UDP ${address}`);
       }
       return new UdpSocket(fd, boundAddress(fd, family), options);
@@ -259,17 +269,14 @@ function configure(fd: Fd, options: UdpSocketOptions): void {
 }
 
 function setOption(fd: Fd, level: number, option: number, value: number): boolean {
-  const memory = new Memory(4);
-  memory.u32[0] = value;
-  return libc.setsockopt(fd, level, option, memory.bytes, 4) === 0;
+  scratch.u32[0] = value;
+  return libc.setsockopt(fd, level, option, scratch.bytes, 4) === 0;
 }
 
 function boundAddress(fd: Fd, family: Family): SocketAddress {
-  const name = new Memory(SOCKADDR_SIZE);
-  const length = new Memory(4);
-  length.u32[0] = SOCKADDR_SIZE;
-  if (libc.getsockname(fd, name.bytes, length.bytes) < 0) {
+  scratchLength.u32[0] = SOCKADDR_SIZE;
+  if (libc.getsockname(fd, scratch.bytes, scratchLength.bytes) < 0) {
     throw osError("getsockname", "UDP socket");
   }
-  return readSockaddr(new SocketAddressCache(1), family, name.bytes, 0);
+  return readSockaddr(new SocketAddressCache(1), family, scratch.bytes, 0);
 }

@@ -61,8 +61,8 @@ export interface ReceiveCounters {
 }
 
 /**
- * Memory that messages are received into. Sockets that are read one after the other on one thread
- * may share it: a message's bytes then stay only until any of them receives again.
+ * Memory that messages are received into, with what is known of each. Sockets that are read one after
+ * the other on one thread may share it: a message then stays only until any of them receives again.
  */
 export class ReceiveSlots {
   /** All slots, {@link SLOT_SIZE} bytes each. */
@@ -80,6 +80,15 @@ export class ReceiveSlots {
   readonly control: Uint8Array<ArrayBuffer>;
   /** The same in words of four bytes. */
   readonly controlWords: Uint32Array<ArrayBuffer>;
+  // What the last call brought, by slot.
+  /** Bytes. */
+  readonly lengths: Int32Array;
+  /** Bytes of each datagram but perhaps the last. */
+  readonly segmentSizes: Int32Array;
+  /** ECN fields. */
+  readonly ecns: Int32Array;
+  /** Our addresses; undefined: what the socket is bound to. */
+  readonly locals: (SocketAddress | undefined)[];
   readonly #iovecs: Memory;
 
   /** Prepares slots.
@@ -97,6 +106,10 @@ export class ReceiveSlots {
     this.names = names.bytes;
     this.control = control.bytes;
     this.controlWords = control.u32;
+    this.lengths = new Int32Array(count);
+    this.segmentSizes = new Int32Array(count);
+    this.ecns = new Int32Array(count);
+    this.locals = new Array(count).fill(undefined);
     for (let i = 0; i < count; i++) {
       const iovec = i * IOVEC_SIZE;
       this.#iovecs.putAddress(iovec, data.address + i * SLOT_SIZE);
@@ -136,10 +149,6 @@ export class DatagramReceiver {
   readonly #slots: ReceiveSlots;
   readonly #cache: SocketAddressCache;
   readonly #bound: SocketAddress;
-  readonly #lengths: Int32Array;
-  readonly #segmentSizes: Int32Array;
-  readonly #ecns: Int32Array;
-  readonly #locals: SocketAddress[];
 
   /** Receives into `slots`.
    * @param bound what {@link local} answers if the kernel does not tell */
@@ -156,10 +165,6 @@ export class DatagramReceiver {
     this.#cache = cache;
     this.#slots = slots;
     this.buffer = slots.buffer;
-    this.#lengths = new Int32Array(slots.count);
-    this.#segmentSizes = new Int32Array(slots.count);
-    this.#ecns = new Int32Array(slots.count);
-    this.#locals = new Array(slots.count).fill(bound);
   }
 
   /** Fetches what waits; never blocks. @returns the number of messages, 0 when there is none */
@@ -191,12 +196,12 @@ export class DatagramReceiver {
 
   /** Bytes of message `i`, all its datagrams together. */
   length(i: number): number {
-    return this.#lengths[i]!;
+    return this.#slots.lengths[i]!;
   }
 
   /** Bytes of each datagram in message `i`; the last may be shorter. At least 1. */
   segmentSize(i: number): number {
-    return this.#segmentSizes[i]!;
+    return this.#slots.segmentSizes[i]!;
   }
 
   /**
@@ -209,12 +214,12 @@ export class DatagramReceiver {
 
   /** Our address that message `i` was sent to. */
   local(i: number): SocketAddress {
-    return this.#locals[i]!;
+    return this.#slots.locals[i] ?? this.#bound;
   }
 
   /** ECN field of message `i`, 0 to 3 (RFC 3168 §5). */
   ecn(i: number): number {
-    return this.#ecns[i]!;
+    return this.#slots.ecns[i]!;
   }
 
   #take(i: number): void {
@@ -222,21 +227,22 @@ export class DatagramReceiver {
     const words = slots.headerWords;
     const header = i * MMSGHDR_WORDS;
     const length = words[header + MSG_LEN]!;
-    this.#lengths[i] = length;
-    this.#segmentSizes[i] = Math.max(1, length);
-    this.#ecns[i] = 0;
-    this.#locals[i] = this.#bound;
+    slots.lengths[i] = length;
+    slots.segmentSizes[i] = Math.max(1, length);
+    slots.ecns[i] = 0;
+    slots.locals[i] = undefined;
     this.#readControl(i, words[header + CONTROLLEN]!);
     if ((words[header + FLAGS]! & (MSG_TRUNC | MSG_CTRUNC)) !== 0) this.counters.truncated++;
     this.counters.bytes += length;
-    this.counters.datagrams += Math.max(1, Math.ceil(length / this.#segmentSizes[i]!));
+    this.counters.datagrams += Math.max(1, Math.ceil(length / slots.segmentSizes[i]!));
     slots.rearm(i);
   }
 
   #readControl(i: number, length: number): void {
     const base = i * CONTROL_SIZE;
-    const words = this.#slots.controlWords;
-    const bytes = this.#slots.control;
+    const slots = this.#slots;
+    const words = slots.controlWords;
+    const bytes = slots.control;
     for (let at = base; at + 16 <= base + length;) {
       const size = words[at >> 2]!;
       if (size < 16) return;
@@ -244,15 +250,15 @@ export class DatagramReceiver {
       const type = words[(at >> 2) + 3]!;
       if (level === SOL_UDP && type === UDP_GRO) {
         const segment = words[(at >> 2) + 4]!;
-        if (segment > 0) this.#segmentSizes[i] = segment;
+        if (segment > 0) slots.segmentSizes[i] = segment;
       } else if (level === IPPROTO_IP) {
         if (type === IP_PKTINFO) {
-          this.#locals[i] = this.#cache.get(4, bytes, at + 20, this.#bound.port);
-        } else if (type === IP_TOS) this.#ecns[i] = bytes[at + 16]! & 3;
+          slots.locals[i] = this.#cache.get(4, bytes, at + 20, this.#bound.port);
+        } else if (type === IP_TOS) slots.ecns[i] = bytes[at + 16]! & 3;
       } else if (level === IPPROTO_IPV6) {
         if (type === IPV6_PKTINFO) {
-          this.#locals[i] = this.#cache.get(6, bytes, at + 16, this.#bound.port);
-        } else if (type === IPV6_TCLASS) this.#ecns[i] = bytes[at + 16]! & 3;
+          slots.locals[i] = this.#cache.get(6, bytes, at + 16, this.#bound.port);
+        } else if (type === IPV6_TCLASS) slots.ecns[i] = bytes[at + 16]! & 3;
       }
       at += (size + 7) & ~7;
     }

@@ -1,7 +1,7 @@
 /**
  * The sending half of a UDP socket: sendmsg with GSO, a chosen source address and ECN.
  *
- * Owns: the message header that the kernel reads during a call. Does not own: retrying later, see
+ * Owns: the structs that the kernel reads during a call. Does not own: retrying later, see
  * `core/runtime/send_batch.ts`.
  * Cost: no objects (asserted in `udp_limits_test.ts`).
  * @module
@@ -70,6 +70,47 @@ const IOVEC = 64;
 const NAME = 96;
 const CONTROL = 128;
 
+/**
+ * What the kernel reads during a call. Sockets of one family that are used on one thread may share it:
+ * a relay with thousands of them would else spend more memory on this than on anything.
+ */
+export class SendStructs {
+  /** IP version of the addresses inside. */
+  readonly family: Family;
+  /**
+   * The one block: message header, iovec, name, control messages.
+   * @internal
+   */
+  readonly message = new Memory(512);
+  /**
+   * Where short foreign datagrams are copied.
+   * @internal
+   */
+  readonly scratch = new Memory(COPY_BYTES);
+  /** The last buffer that was sent from, held as long as its address is remembered. */
+  buffer: ArrayBufferLike;
+  /** Where it lies. */
+  bufferAddress: number;
+  // What the block holds at the moment, so that a run to one peer rewrites nothing.
+  /** In the name. */
+  destination: SocketAddress | undefined;
+  /** In the control messages. */
+  source: SocketAddress | undefined;
+  /** In the control messages. */
+  ecn = 0;
+  /** Bytes of control messages about source and ECN. */
+  addressControlLength = 0;
+
+  /** Prepares the block. */
+  constructor(family: Family) {
+    this.family = family;
+    this.buffer = this.scratch.bytes.buffer;
+    this.bufferAddress = this.scratch.address;
+    this.message.putAddress(MSGHDR, this.message.address + NAME);
+    this.message.u32[(MSGHDR + 8) >> 2] = sockaddrLength(family);
+  }
+}
+
 /** Sends datagrams of one socket. */
 export class DatagramSender {
   /** Running totals. */
@@ -86,25 +127,17 @@ export class DatagramSender {
   accepted = 0;
   readonly #fd: Fd;
   readonly #family: Family;
-  readonly #message = new Memory(512);
-  readonly #scratch = new Memory(COPY_BYTES);
-  #buffer: ArrayBufferLike; // the last one used, held as long as its address is remembered
-  #bufferAddress: number;
+  readonly #structs: SendStructs;
   #segmentation = true;
-  // What the structs hold at the moment, so that a run to one peer rewrites nothing.
-  #destination: SocketAddress | undefined;
-  #source: SocketAddress | undefined;
-  #ecn = 0;
-  #addressControlLength = 0;
 
-  /** Prepares the structs. */
-  constructor(fd: Fd, family: Family) {
+  /** Sends through `structs`, of the same family. */
+  constructor(fd: Fd, family: Family, structs: SendStructs = new SendStructs(family)) {
+    if (structs.family !== family) {
+      throw new RangeError(`Cannot send IPv${family} by these structs`);
+    }
     this.#fd = fd;
     this.#family = family;
-    this.#buffer = this.#scratch.bytes.buffer;
-    this.#bufferAddress = this.#scratch.address;
-    this.#message.putAddress(MSGHDR, this.#message.address + NAME);
-    this.#message.u32[(MSGHDR + 8) >> 2] = sockaddrLength(family);
+    this.#structs = structs;
   }
 
   /** Whether the kernel segments for this socket; false after it said that the device cannot. */
@@ -191,12 +224,15 @@ export class DatagramSender {
 
   /** One sendmsg; 0 or the error. */
   #transfer(segmentSize: number): number {
-    const control = this.#addressControlLength + this.#putSegmentSize(segmentSize);
-    this.#message.putAddress(MSGHDR + 32, control === 0 ? 0 : this.#message.address + CONTROL);
-    this.#message.u32[(MSGHDR + 40) >> 2] = control;
+    const control = this.#structs.addressControlLength + this.#putSegmentSize(segmentSize);
+    this.#structs.message.putAddress(
+      MSGHDR + 32,
+      control === 0 ? 0 : this.#structs.message.address + CONTROL,
+    );
+    this.#structs.message.u32[(MSGHDR + 40) >> 2] = control;
     for (let attempt = 0;; attempt++) {
       this.counters.calls++;
-      if (libc.sendmsg(this.#fd, this.#message.bytes, MSG_DONTWAIT) >= 0) return 0;
+      if (libc.sendmsg(this.#fd, this.#structs.message.bytes, MSG_DONTWAIT) >= 0) return 0;
       const error = errno();
       if (error === Errno.EINTR) continue;
       // An error that an ICMP message left on the socket; this call has cleared it.
@@ -249,19 +285,19 @@ export class DatagramSender {
     return true;
   }
 
-  /** Makes `#bufferAddress` that of `buf`, or of a copy; returns where the datagram starts from there. */
+  /** Makes `bufferAddress` that of `buf`, or of a copy; returns where the datagram starts from there. */
   #remember(buf: Uint8Array, start: number, length: number): number {
-    if (buf.buffer !== this.#buffer) {
+    if (buf.buffer !== this.#structs.buffer) {
       if (length <= COPY_BYTES) {
-        const to = this.#scratch.bytes;
+        const to = this.#structs.scratch.bytes;
         if (length < 64) { for (let i = 0; i < length; i++) to[i] = buf[start + i]!; }
         else to.set(buf.subarray(start, start + length));
-        this.#buffer = to.buffer;
-        this.#bufferAddress = this.#scratch.address;
+        this.#structs.buffer = to.buffer;
+        this.#structs.bufferAddress = this.#structs.scratch.address;
         return 0;
       }
-      this.#buffer = buf.buffer;
-      this.#bufferAddress = addressOf(buf.buffer);
+      this.#structs.buffer = buf.buffer;
+      this.#structs.bufferAddress = addressOf(buf.buffer);
     }
     return buf.byteOffset + start;
   }
@@ -269,49 +305,49 @@ export class DatagramSender {
   // Addresses do not fit a small integer, so handing them from function to function allocates:
   // offsets are handed instead.
   #setIovec(offset: number, length: number): void {
-    this.#message.putAddress(IOVEC, this.#bufferAddress + offset);
-    this.#message.u32[(IOVEC + 8) >> 2] = length;
-    this.#message.putAddress(MSGHDR + 16, this.#message.address + IOVEC);
-    this.#message.u32[(MSGHDR + 24) >> 2] = 1;
+    this.#structs.message.putAddress(IOVEC, this.#structs.bufferAddress + offset);
+    this.#structs.message.u32[(IOVEC + 8) >> 2] = length;
+    this.#structs.message.putAddress(MSGHDR + 16, this.#structs.message.address + IOVEC);
+    this.#structs.message.u32[(MSGHDR + 24) >> 2] = 1;
   }
 
   #setGatheredIovecs(batch: GatherBatch, from: number, to: number): void {
-    this.#message.putAddress(MSGHDR + 16, batch.iovecAddress(from));
-    this.#message.u32[(MSGHDR + 24) >> 2] = batch.iovecCount(from, to);
+    this.#structs.message.putAddress(MSGHDR + 16, batch.iovecAddress(from));
+    this.#structs.message.u32[(MSGHDR + 24) >> 2] = batch.iovecCount(from, to);
   }
 
   #address(source: SocketAddress | undefined, destination: SocketAddress, ecn: number): void {
-    if (destination !== this.#destination) {
-      writeSockaddr(this.#message.bytes, NAME, destination);
-      this.#destination = destination;
+    if (destination !== this.#structs.destination) {
+      writeSockaddr(this.#structs.message.bytes, NAME, destination);
+      this.#structs.destination = destination;
     }
-    if (source === this.#source && ecn === this.#ecn) return;
-    this.#source = source;
-    this.#ecn = ecn;
+    if (source === this.#structs.source && ecn === this.#structs.ecn) return;
+    this.#structs.source = source;
+    this.#structs.ecn = ecn;
     let at = CONTROL;
     if (source !== undefined && source.family === this.#family) at = this.#putSource(at, source);
     if (ecn !== 0) {
       if (this.#family === 4) this.#putHeader(at, 4, IPPROTO_IP, IP_TOS);
       else this.#putHeader(at, 4, IPPROTO_IPV6, IPV6_TCLASS);
-      this.#message.u32[(at + 16) >> 2] = ecn;
+      this.#structs.message.u32[(at + 16) >> 2] = ecn;
       at += 24;
     }
-    this.#addressControlLength = at - CONTROL;
+    this.#structs.addressControlLength = at - CONTROL;
   }
 
   /** struct in_pktinfo or in6_pktinfo with the interface left to the routing table. */
   #putSource(at: number, source: SocketAddress): number {
     const bytes = source.ip.bytes;
-    const words = this.#message.u32;
+    const words = this.#structs.message.u32;
     if (this.#family === 4) {
       this.#putHeader(at, 12, IPPROTO_IP, IP_PKTINFO);
       words[(at + 16) >> 2] = 0;
-      for (let i = 0; i < 4; i++) this.#message.bytes[at + 20 + i] = bytes[i]!;
+      for (let i = 0; i < 4; i++) this.#structs.message.bytes[at + 20 + i] = bytes[i]!;
       words[(at + 24) >> 2] = 0;
       return at + 32;
     }
     this.#putHeader(at, 20, IPPROTO_IPV6, IPV6_PKTINFO);
-    for (let i = 0; i < 16; i++) this.#message.bytes[at + 16 + i] = bytes[i]!;
+    for (let i = 0; i < 16; i++) this.#structs.message.bytes[at + 16 + i] = bytes[i]!;
     words[(at + 32) >> 2] = 0;
     return at + 40;
   }
@@ -319,14 +355,14 @@ export class DatagramSender {
   /** Appends the segment size after the address's control messages; 0 for none. Returns its length. */
   #putSegmentSize(segmentSize: number): number {
     if (segmentSize === 0) return 0;
-    const at = CONTROL + this.#addressControlLength;
+    const at = CONTROL + this.#structs.addressControlLength;
     this.#putHeader(at, 2, SOL_UDP, UDP_SEGMENT);
-    this.#message.u32[(at + 16) >> 2] = segmentSize;
+    this.#structs.message.u32[(at + 16) >> 2] = segmentSize;
     return 24;
   }
 
   #putHeader(at: number, length: number, level: number, type: number): void {
-    const words = this.#message.u32;
+    const words = this.#structs.message.u32;
     words[at >> 2] = 16 + length;
     words[(at >> 2) + 1] = 0;
     words[(at >> 2) + 2] = level;
