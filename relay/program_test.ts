@@ -6,7 +6,7 @@ import { relayCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { Endpoint, FakePortal, RelayProcess, TurnClient } from "./testing/mod.ts";
+import { Endpoint, FakePortal, freePort, RelayProcess, TurnClient } from "./testing/mod.ts";
 
 const SECRET = "ab".repeat(32);
 const CREDENTIALS = relayCredentials(2_145_916_800 as UnixSeconds, SECRET, "salt");
@@ -181,6 +181,24 @@ Deno.test({
     await new Promise((resolve) => setTimeout(resolve, 1200));
     client.flush();
     assert(client.allocation.relayedAddress(4) !== undefined);
+  },
+});
+
+Deno.test({
+  name: "A relay whose portal cannot be reached serves all the same, and does not say it is ready",
+  ...onLinux,
+  async fn() {
+    const url = `ws://127.0.0.1:${await freePort()}/`;
+    await using relay = await RelayProcess.start(
+      ["--stamp-secret", SECRET, "--api-url", url, "--public-ip4-addr", "127.0.0.1"],
+      { FIREZONE_TOKEN: "a.token" },
+    );
+    const server = socketAddress(`127.0.0.1:${relay.port}`);
+    await using client = await TurnClient.start(server, CREDENTIALS);
+    await client.until("an allocation", () => client.allocation.relayedAddress(4));
+    await relay.until("No connection to the portal");
+    assertEquals(await relay.health("/readyz"), 503);
+    assertEquals(await relay.health("/healthz"), 200);
   },
 });
 
