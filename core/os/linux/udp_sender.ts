@@ -81,12 +81,12 @@ export class SendStructs {
    * The one block: message header, iovec, name, control messages.
    * @internal
    */
-  readonly message = new Memory(512);
+  readonly message: Memory = new Memory(512);
   /**
    * Where short foreign datagrams are copied.
    * @internal
    */
-  readonly scratch = new Memory(COPY_BYTES);
+  readonly scratch: Memory = new Memory(COPY_BYTES);
   /** The last buffer that was sent from, held as long as its address is remembered. */
   buffer: ArrayBufferLike;
   /** Where it lies. */
