@@ -157,6 +157,33 @@ Deno.test({
 });
 
 Deno.test({
+  name: "A relay without descriptors left refuses newcomers with 508 and goes on with all others",
+  ...onLinux,
+  async fn() {
+    await using relay = await RelayProcess.start([...ARGS, ...NAT]);
+    await using stack = new AsyncDisposableStack();
+    const open = async (name: string) =>
+      stack.use(await RawClient.open(serverOf(relay), user(name)));
+    const first = await open("first");
+    await first.allocate();
+    const limit = (count: number) =>
+      new Deno.Command("prlimit", { args: [`--pid=${relay.pid}`, `--nofile=${count}:`] }).output();
+    const fds = new Set([...Deno.readDirSync(`/proc/${relay.pid}/fd`)].map((e) => Number(e.name)));
+    let unused = 0;
+    while (fds.has(unused)) unused++;
+    await limit(unused);
+    const late = await open("late");
+    const refused = await late.ask(METHOD.allocate, (w) => w.requestedTransport(17));
+    assertEquals(refused.errorCode?.code, 508);
+    assertEquals(await first.refresh(600), 0);
+    await relay.until("too many open files (EMFILE)");
+    await limit(1024);
+    await late.allocate();
+    assertEquals(relay.log.split("Cannot open an allocation's port").length, 2, "one line");
+  },
+});
+
+Deno.test({
   name: "The kernel keeps a sender with one socket of a shared port until their number changes",
   ...onLinux,
   fn() {

@@ -85,6 +85,11 @@ export class RelayProcess implements AsyncDisposable {
     return new RelayProcess(process, port, healthPort);
   }
 
+  /** Its process. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   /** What it logged. */
   get log(): string {
     return this.#stderr.text;
