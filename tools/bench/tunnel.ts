@@ -22,6 +22,7 @@ import {
 } from "./tunnel_measures.ts";
 import { FIGURES, laneName, type Run, summarise, table } from "./tunnel_report.ts";
 import {
+  INNER_MTU,
   type PathKind,
   type System,
   SYSTEM_NAMES,
@@ -138,7 +139,8 @@ function report(systems: readonly System[], runs: readonly Run[], options: Optio
     systems: Object.fromEntries(systems.map(({ name, detail }) => [name, detail])),
   };
   if (options.svg !== undefined) {
-    const method = `Two shared cores, inner MTU 1280, medians of ${rounds} alternating runs`;
+    const method = `Cores ${cores}, inner MTU ${INNER_MTU}, ` +
+      `medians of ${rounds} alternating runs, the lines from least to most`;
     Deno.writeTextFileSync(options.svg, chart(cells, { date, method }));
   }
   if (options.json) {

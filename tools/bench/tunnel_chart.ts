@@ -35,14 +35,14 @@ const OTHERS = "#9aa1ad";
 
 /** The chart of the throughput measures among `cells`; a tunnel's peers, not the bare network. */
 export function chart(cells: readonly Cell[], notes: ChartNotes): string {
-  const shown = cells.filter(({ system, median }) =>
-    system !== "none" && median.gbps !== undefined
-  );
+  const shown = cells
+    .filter(({ system, median }) => system !== "none" && median.gbps !== undefined)
+    .sort((a, b) => Number(b.system === "firezone") - Number(a.system === "firezone"));
   const groups = CHARTED
     .map((measure) => ({ measure, bars: shown.filter((cell) => cell.measure === measure) }))
     .filter(({ bars }) => bars.length > 0);
-  const greatest = Math.max(...groups.flatMap(({ bars }) => bars.map((b) => b.median.gbps!)), 0.1);
-  const scale = (WIDTH - LABEL_WIDTH - VALUE_WIDTH) / niceCeiling(greatest);
+  const greatest = Math.max(...groups.flatMap(({ bars }) => bars.map((b) => b.range[1])), 0.1);
+  const scale = (WIDTH - LABEL_WIDTH - VALUE_WIDTH) / greatest;
   const lines: string[] = [];
   let y = TOP;
   for (const { measure, bars } of groups) {
@@ -109,11 +109,6 @@ function describe(cells: readonly Cell[]): string {
     .filter(({ measure }) => measure === "tcp-down")
     .map((cell) => `${laneName(cell)} ${cell.median.gbps!.toFixed(2)}`)
     .join(", ");
-}
-
-/** The next value that leaves a little room to the right. */
-function niceCeiling(value: number): number {
-  return Math.ceil(value * 10.5) / 10;
 }
 
 function text(x: number, y: number, style: string, content: string, anchor = "start"): string {
