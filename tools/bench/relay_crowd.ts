@@ -66,7 +66,7 @@ const PEER_TOKEN = 0x4000_0000;
 const SLOTS = 32;
 const PEER_BUFFER = 16 << 20;
 /** How long stragglers are waited for. */
-const LINGER_MS = 300;
+const LINGER_MS = 150;
 /** What fits one send. */
 const MAX_BYTES = 65_507;
 
@@ -120,6 +120,11 @@ export class RelayCrowd {
       this.#epoll.add(made.socket.fd, i, { readable: true });
       this.clients.push(made);
     }
+    return this.#each(from, (made, now) => made.allocate(now));
+  }
+
+  /** Lets clients `[from, …)`, whose allocations have ended, allocate again. @returns what went wrong */
+  again(from: number): Map<string, number> {
     return this.#each(from, (made, now) => made.allocate(now));
   }
 

@@ -34,7 +34,7 @@ export interface LoadStart {
 export type LoadOrder =
   | { readonly op: "grow"; readonly count: number }
   | { readonly op: "refresh" }
-  | { readonly op: "end"; readonly from: number }
+  | { readonly op: "end" | "again"; readonly from: number }
   | { readonly op: "run"; readonly flow: Flow; readonly pids: readonly number[] };
 
 /** How an order that concerns requests went. */
@@ -86,6 +86,8 @@ function obey(crowd: RelayCrowd, order: LoadOrder): RequestsReply | FlowReply {
       return done(crowd.refresh());
     case "end":
       return done(crowd.end(order.from));
+    case "again":
+      return done(crowd.again(order.from));
     case "run": {
       const before = cpuSeconds(order.pids);
       const result = crowd.run(order.flow);

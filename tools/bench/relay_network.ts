@@ -222,6 +222,11 @@ export class LoadProcess implements AsyncDisposable {
     return this.#ask({ op: "end", from });
   }
 
+  /** Lets clients `[from, …)`, whose allocations were deleted, allocate again. */
+  again(from: number): Promise<RequestsReply> {
+    return this.#ask({ op: "again", from });
+  }
+
   /** Lets data flow; `pids` are processes whose time counts. */
   run(
     flow: Extract<LoadOrder, { op: "run" }>["flow"],
