@@ -133,7 +133,7 @@ export class UdpSocket {
       if (libc.bind(fd, scratch.bytes, sockaddrLength(family)) < 0) {
         throw osError("bind", `UDP ${address}`);
       }
-      return new UdpSocket(fd, boundAddress(fd, family), options);
+      return new UdpSocket(fd, address.port === 0 ? boundAddress(fd, family) : address, options);
     } catch (error) {
       closeFd(fd);
       throw error;
