@@ -16,7 +16,7 @@ import { type AeadName, loadAead } from "@firezone/core/crypto";
 import { Coalescer, ip, packetMemory, Segmenter, type SocketAddress } from "@firezone/core/ip";
 import { type DatagramSink, SendBatch, SinkResult } from "@firezone/core/runtime";
 import type { InboundPackets } from "@firezone/core/transmit";
-import { ADDRESSES, TunnelWorld, udpPacket } from "../../tests/simulation/tunnel_world.ts";
+import { ADDRESSES, TunnelWorld, udpPacket } from "@firezone/tests/simulation";
 
 /** What one side of the path costs, per packet. */
 export interface PathCost {
