@@ -4,4 +4,11 @@
  */
 
 export { EPOCH_SECONDS, RELAY_PORT, RelayHost } from "./relay_host.ts";
-export { ADDRESSES, TunnelWorld, udpPacket } from "./tunnel_world.ts";
+export {
+  ADDRESSES,
+  type Machine,
+  TunnelHost,
+  TunnelWorld,
+  udpPacket,
+  type WorldOptions,
+} from "./tunnel_world.ts";

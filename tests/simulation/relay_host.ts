@@ -24,6 +24,7 @@ export class RelayHost implements Owner {
   readonly #forwarding = new Forwarding();
   readonly #transmits: Transmit[] = [];
 
+  /** A relay without allocations. */
   constructor(options: RelayServerOptions) {
     this.#options = options;
     this.server = new RelayServer(options);
@@ -35,6 +36,7 @@ export class RelayHost implements Owner {
     return relayCredentials(expiresAt, this.#options.stampSecret, salt);
   }
 
+  /** Takes a datagram from a client or a peer. */
   handleDatagram(
     now: Millis,
     local: SocketAddress,
@@ -51,15 +53,18 @@ export class RelayHost implements Owner {
     this.drain(now);
   }
 
+  /** Does what is due. */
   handleTimeout(now: Millis): void {
     this.server.handleTimeout(now);
     this.drain(now);
   }
 
+  /** The earliest deadline. */
   pollTimeout(): Millis {
     return this.server.pollTimeout();
   }
 
+  /** The next datagram for the network. */
   pollTransmit(): Transmit | undefined {
     const answer = this.server.pollTransmit();
     if (!answer) return this.#transmits.shift();
@@ -67,6 +72,7 @@ export class RelayHost implements Owner {
     return { ...answer, source };
   }
 
+  /** Opens the sockets that allocations want. */
   drain(now: Millis): void {
     for (let command; (command = this.server.pollCommand()) !== undefined;) {
       if (command.tag === "create-allocation") this.server.handleAllocationCreated(now, command.id);

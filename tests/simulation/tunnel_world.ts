@@ -40,10 +40,12 @@ export const IDS = {
 } as const;
 
 /** Tunnel addresses of both ends. */
-export const ADDRESSES = {
+export const ADDRESSES: Readonly<
+  Record<"client" | "gateway", { readonly ipv4: IpAddress; readonly ipv6: IpAddress }>
+> = {
   client: { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") },
   gateway: { ipv4: ip("100.64.0.2"), ipv6: ip("fd00:2021:1111::2") },
-} as const;
+};
 
 /** The resource that everybody may reach. */
 export const RESOURCE = prefix("10.0.0.0/24");
@@ -54,7 +56,8 @@ export const NAMES = "*.example.com";
 /** How long the gateway's name servers take. */
 const RESOLVE_DELAY_MS = 30;
 
-type Machine = ClientState | GatewayState;
+/** What runs at the ends of a tunnel. */
+export type Machine = ClientState | GatewayState;
 
 /** Datagrams of the packet path, one object each: simulations need not be quick. */
 class ListBatch implements DatagramBatch {
@@ -86,33 +89,45 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
   host!: Host;
   readonly #batch = new ListBatch();
 
-  constructor(readonly machine: M, readonly onEvents: (now: Millis) => void) {}
+  /** Lends the host its machine. @param onEvents takes the machine's events after every input */
+  constructor(
+    /** The client or gateway. */
+    readonly machine: M,
+    /** See the constructor. */
+    readonly onEvents: (now: Millis) => void,
+  ) {}
 
   /** Hands a packet to the machine, as TUN would. */
   send(now: Millis, packet: Uint8Array): void {
     this.machine.handleTunPacket(now, packet, 0, packet.length, this.#batch);
   }
 
+  /** Takes an inner packet that came through the tunnel. */
   push(buf: Uint8Array, start: number, end: number): void {
     this.received.push(buf.slice(start, end));
   }
 
+  /** Takes a datagram from the network. */
   handleDatagram(now: Millis, local: SocketAddress, from: SocketAddress, bytes: Uint8Array): void {
     this.machine.handleDatagram(now, local, from, bytes, 0, bytes.length, this);
   }
 
+  /** Does what is due. */
   handleTimeout(now: Millis): void {
     this.machine.handleTimeout(now);
   }
 
+  /** The machine's deadline; "now" while packets of a burst wait. */
   pollTimeout(): Millis {
     return this.#batch.transmits.length > 0 ? 0 as Millis : this.machine.pollTimeout();
   }
 
+  /** The next datagram for the network. */
   pollTransmit(): Transmit | undefined {
     return this.#batch.transmits.shift() ?? this.machine.pollTransmit();
   }
 
+  /** Empties the machine's queues. */
   drain(now: Millis): void {
     this.onEvents(now);
     for (let packet; (packet = this.machine.pollPacket()) !== undefined;) {
@@ -123,8 +138,11 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
 
 /** Where everybody is. */
 export interface WorldOptions {
+  /** Of everything random; 1 by default. */
   readonly seed?: number;
+  /** Where the client is, behind which NATs. */
   readonly client: (network: Network) => Place;
+  /** Where the gateway is. */
   readonly gateway: (network: Network) => Place;
   /** Addresses of each relay; one dual-stack relay by default. */
   readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
@@ -136,9 +154,13 @@ export interface WorldOptions {
 
 /** See the head of this file. */
 export class TunnelWorld {
+  /** Its clock is the time of everybody. */
   readonly network: Network;
+  /** The client. */
   readonly client: TunnelHost<ClientState>;
+  /** The gateway. */
   readonly gateway: TunnelHost<GatewayState>;
+  /** The relays, in the order of {@link WorldOptions.relays}. */
   readonly relays: RelayHost[] = [];
   /** Everything that the two reported, for assertions: `client established`, … */
   readonly log: string[] = [];
@@ -147,7 +169,7 @@ export class TunnelWorld {
   /** Whether the portal passes messages on. */
   portalIsUp = true;
   /** What the name servers near the gateway know. */
-  readonly zone = new Map<string, readonly string[]>();
+  readonly zone: Map<string, readonly string[]> = new Map<string, readonly string[]>();
   /** Names that they were asked for. */
   readonly resolved: string[] = [];
   /** Filters of the DNS resource, as the gateway is told. */
@@ -157,6 +179,7 @@ export class TunnelWorld {
   readonly #flows = new Map<string, string>();
   readonly #relayList: { id: string; v4?: IpAddress; v6?: IpAddress }[] = [];
 
+  /** Everybody is there and has had its `init`. */
   constructor(options: WorldOptions) {
     const random = seededRandom(options.seed ?? 1);
     const aead = options.aead ?? selectAead("node");
