@@ -1,194 +1,90 @@
 /**
- * Who may connect: the token, then what the peer says about itself in the URL.
+ * Lets peers in: token, rate, what they say about themselves, and that nobody is there twice.
  *
- * Spec: portal-protocol §1.1 (parameters), §1.2 (token), §1.8 (refusals), §5.3 (validation).
+ * Spec: portal-protocol §1.8, §5.2, §5.3.
  * @module
  */
 
-import { fromBase64 } from "@firezone/core/bytes";
-import { type IpAddress, parseIpAddress } from "@firezone/core/ip";
-import { toPort, type UnixSeconds } from "@firezone/core/units";
-import type { Agent } from "./agent.ts";
-import type { TokenHash } from "./config/config.ts";
-import { tokenHash } from "./config/values.ts";
-import { type Bearer, type Directory, FAR_FUTURE } from "./directory.ts";
+import type { Millis } from "@firezone/core/units";
+import {
+  authenticate,
+  bearerOwnerId,
+  type ConnectRequest,
+  deviceParams,
+  isRefusal,
+  type Refusal,
+  relayParams,
+} from "./connect_request.ts";
+import type { Connection } from "./connection.ts";
+import type { PortalContext } from "./context.ts";
+import { RateLimit, RateLimits } from "./rate_limit.ts";
+import { parseUserAgent } from "./user_agent.ts";
 
-/** What a peer is. */
-export type Role = "client" | "gateway" | "relay";
+/** Another gateway with the same id is refused while this one was heard within so many ms. */
+const RIVAL_ALIVE_MS = 12_000;
 
-/** Generation of the protocol, by the path that a peer chose; relays have but one. */
-export type Era = "v1" | "v2";
+/** Turns requests into connections. */
+export class Admission {
+  readonly #context: PortalContext;
+  /** Connects, by address and token. */
+  readonly #connects = new RateLimits(20, 2);
 
-/** A peer that asks to connect. */
-export interface ConnectRequest {
-  /** By its path. */
-  readonly role: Role;
-  /** By its path. */
-  readonly era: Era;
-  /** From the header, else from the query. */
-  readonly token: string | undefined;
-  /** The header, or an empty text. */
-  readonly userAgent: string;
-  /** Where it connects from, if known. */
-  readonly remoteIp: IpAddress | undefined;
-  /** The query. */
-  readonly params: ReadonlyMap<string, string>;
-}
-
-/** Why a peer may not connect: an HTTP status, and RFC 9457's words for it. */
-export interface Refusal {
-  /** HTTP status. */
-  readonly status: number;
-  /** What programs look at. */
-  readonly code:
-    | "missing_token"
-    | "invalid_token"
-    | "invalid_connect_params"
-    | "gateway_already_connected"
-    | "rate_limit"
-    | "unhandled_connect_error";
-  /** What people look at. */
-  readonly detail: string;
-  /** How long to wait before another attempt. */
-  readonly retryAfterSeconds?: number;
-}
-
-/** A token that is in force. */
-export interface Authenticated {
-  /** Whom it stands for. */
-  readonly bearer: Bearer;
-  /** What is kept of it. */
-  readonly tokenHash: TokenHash;
-}
-
-/** Whether a refusal. */
-export function isRefusal(value: object): value is Refusal {
-  return "status" in value;
-}
-
-/** Checks the token alone. */
-export function authenticate(
-  at: UnixSeconds,
-  directory: Directory,
-  role: Role,
-  token: string | undefined,
-): Authenticated | Refusal {
-  if (token === undefined || token.trim() === "") {
-    return { status: 401, code: "missing_token", detail: "There is no token in the request." };
+  /** Has seen nobody yet. */
+  constructor(context: PortalContext) {
+    this.#context = context;
   }
-  const hash = tokenHash(token.replace(/\s+/g, ""));
-  const bearer = directory.bearer(hash);
-  if (bearer === undefined || bearer.role !== role || bearerEnd(bearer) <= at) {
-    const detail = "The token is unknown, expired, or not meant for this kind of peer.";
-    return { status: 401, code: "invalid_token", detail };
+
+  /** Makes a connection of a request, or says why not. */
+  admit(now: Millis, request: ConnectRequest): Connection | Refusal {
+    const at = this.#context.unixTime(now);
+    const authenticated = authenticate(at, this.#context.directory(), request.role, request.token);
+    if (isRefusal(authenticated)) return authenticated;
+    const { bearer, tokenHash } = authenticated;
+    if (!this.#connects.take(now, `${request.remoteIp} ${tokenHash.slice(0, 16)}`)) {
+      const detail = "Too many connections with this token in a short time.";
+      return { status: 503, code: "rate_limit", detail, retryAfterSeconds: 1 };
+    }
+    const agent = parseUserAgent(request.userAgent);
+    const base = {
+      id: this.#context.registry.newId(),
+      era: request.era,
+      agent,
+      remoteIp: request.remoteIp,
+      tokenHash,
+      ownerId: bearerOwnerId(bearer),
+      connectedAt: at,
+      rateLimit: new RateLimit(now, 1000, 100),
+      lastHeardAt: now,
+      isJoined: false,
+    };
+    if (request.role === "relay") {
+      const params = relayParams(request.params);
+      return isRefusal(params) ? params : { ...base, role: "relay", params, relay: undefined };
+    }
+    const params = deviceParams(request.role, request.params, agent);
+    if (isRefusal(params)) return params;
+    const { externalId, name, publicKey } = params;
+    const introduction = { kind: request.role, ownerId: base.ownerId, externalId, name, publicKey };
+    if (request.role === "gateway" && request.era === "v2") {
+      const rival = this.#context.registry.gateways.find((g) =>
+        g.ownerId === base.ownerId && g.device.externalId === externalId
+      );
+      // The same key means the same process, whose former connection was lost.
+      if (
+        rival && rival.device.publicKey !== publicKey && now - rival.lastHeardAt < RIVAL_ALIVE_MS
+      ) {
+        const detail = `A gateway with the id ${externalId} is connected already.`;
+        return { status: 409, code: "gateway_already_connected", detail };
+      }
+    }
+    const device = this.#context.devices.introduce(at, introduction);
+    if (!device) {
+      const detail = "All tunnel addresses are taken.";
+      return { status: 500, code: "unhandled_connect_error", detail };
+    }
+    const withDevice = { ...base, device, params, toldRelays: new Map() };
+    return request.role === "gateway"
+      ? { ...withDevice, role: "gateway", avoidUntil: now }
+      : { ...withDevice, role: "client", toldResources: new Map(), toldInterface: "" };
   }
-  return { bearer, tokenHash: hash };
-}
-
-/** When a bearer's token stops working. */
-export function bearerEnd(bearer: Bearer): UnixSeconds {
-  return bearer.role === "client" ? bearer.account.expiresAt ?? FAR_FUTURE : FAR_FUTURE;
-}
-
-/** Whom a bearer's devices belong to. */
-export function bearerOwnerId(bearer: Bearer): string {
-  switch (bearer.role) {
-    case "client":
-      return bearer.account.id;
-    case "gateway":
-      return bearer.site.id;
-    case "relay":
-      return "";
-  }
-}
-
-/** What clients and gateways say about themselves. */
-export interface DeviceParams {
-  /** Their own id. */
-  readonly externalId: string;
-  /** For people. */
-  readonly name: string;
-  /** WireGuard key in base64. */
-  readonly publicKey: string;
-  /** Hardware ids, by their key on the wire. */
-  readonly hardware: Readonly<Record<typeof HARDWARE_KEYS[number], string | null>>;
-}
-
-const HARDWARE_KEYS = [
-  "device_serial",
-  "device_uuid",
-  "identifier_for_vendor",
-  "firebase_installation_id",
-] as const;
-
-/** Reads what a client or gateway says about itself. */
-export function deviceParams(
-  role: "client" | "gateway",
-  params: ReadonlyMap<string, string>,
-  agent: Agent,
-): DeviceParams | Refusal {
-  const externalId = params.get("external_id") ?? "";
-  if (externalId === "" || externalId.length > 255) {
-    return invalid("external_id", "1 to 255 characters");
-  }
-  const publicKey = params.get("public_key") ?? "";
-  if (publicKey.length !== 44 || fromBase64(publicKey)?.length !== 32) {
-    return invalid("public_key", "the base64 of 32 bytes");
-  }
-  if (role === "client" && agent.version === undefined) {
-    return invalid("User-Agent", "a component and its version, such as headless-client/1.5.0");
-  }
-  const name = (params.get("name") ?? "").trim().slice(0, 255);
-  return {
-    externalId,
-    name: name === "" ? externalId.slice(0, 16) : name,
-    publicKey,
-    hardware: Object.fromEntries(
-      HARDWARE_KEYS.map((key) => [key, params.get(key)?.slice(0, 255) ?? null]),
-    ) as DeviceParams["hardware"],
-  };
-}
-
-/** Where a relay says it can be reached. */
-export interface RelayParams {
-  /** For people. */
-  readonly name: string | undefined;
-  /** Public address. */
-  readonly ipv4: IpAddress | undefined;
-  /** Public address. */
-  readonly ipv6: IpAddress | undefined;
-  /** UDP port of both. */
-  readonly port: number;
-}
-
-/** STUN's registered port (RFC 8489 §14). */
-const DEFAULT_RELAY_PORT = "3478";
-
-/** Reads where a relay can be reached. */
-export function relayParams(params: ReadonlyMap<string, string>): RelayParams | Refusal {
-  const ipv4 = addressParam(params, "ipv4", 4);
-  const ipv6 = addressParam(params, "ipv6", 6);
-  if (ipv4 === "invalid") return invalid("ipv4", "an IPv4 address");
-  if (ipv6 === "invalid") return invalid("ipv6", "an IPv6 address");
-  if (!ipv4 && !ipv6) return invalid("ipv4 or ipv6", "the relay's public address");
-  const portText = params.get("port") ?? DEFAULT_RELAY_PORT;
-  const port = toPort(/^\d{1,5}$/.test(portText) ? Number(portText) : 0);
-  if (port === undefined) return invalid("port", "1 to 65535");
-  return { name: params.get("name")?.slice(0, 255), ipv4, ipv6, port };
-}
-
-function addressParam(
-  params: ReadonlyMap<string, string>,
-  key: string,
-  family: 4 | 6,
-): IpAddress | "invalid" | undefined {
-  const text = params.get(key);
-  if (text === undefined || text === "") return undefined;
-  const address = parseIpAddress(text);
-  return address?.family === family ? address : "invalid";
-}
-
-function invalid(what: string, shape: string): Refusal {
-  const detail = `Cannot use ${what}: expected ${shape}.`;
-  return { status: 400, code: "invalid_connect_params", detail };
 }

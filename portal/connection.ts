@@ -5,12 +5,12 @@
 
 import type { IpAddress } from "@firezone/core/ip";
 import type { Brand, Millis, UnixSeconds } from "@firezone/core/units";
-import type { DeviceParams, Era, RelayParams, Role } from "./admission.ts";
-import type { Agent } from "./agent.ts";
-import type { Allowance } from "./allowance.ts";
 import type { TokenHash } from "./config/config.ts";
+import type { DeviceParams, Era, RelayParams, Role } from "./connect_request.ts";
 import type { Device } from "./device.ts";
+import type { RateLimit } from "./rate_limit.ts";
 import type { Relay } from "./relay_pool.ts";
+import type { UserAgent } from "./user_agent.ts";
 
 /** Names a connection; never used twice by one portal. */
 export type ConnectionId = Brand<number, "ConnectionId">;
@@ -22,7 +22,7 @@ interface ConnectionBase {
   /** By its path. */
   readonly era: Era;
   /** What the peer calls itself. */
-  readonly agent: Agent;
+  readonly agent: UserAgent;
   /** Where it connects from, if known. */
   readonly remoteIp: IpAddress | undefined;
   /** Of the token that it showed. */
@@ -32,7 +32,7 @@ interface ConnectionBase {
   /** When it connected. */
   readonly connectedAt: UnixSeconds;
   /** Frames it may still send. */
-  readonly allowance: Allowance;
+  readonly rateLimit: RateLimit;
   /** When it last sent a frame. */
   lastHeardAt: Millis;
   /** Whether it has joined the channel of its role. */

@@ -6,15 +6,15 @@
 import type { RandomBytes } from "@firezone/core/random";
 import type { Millis, UnixSeconds } from "@firezone/core/units";
 import type { Authorizations } from "./authorizations.ts";
+import type { ConnectionRegistry } from "./connection_registry.ts";
 import type { DeviceRegistry } from "./device.ts";
 import type { Directory } from "./directory.ts";
 import type { RelayPool } from "./relay_pool.ts";
-import type { Switchboard } from "./switchboard.ts";
 
 /** Lent to every part; whoever changes something here leaves it consistent. */
 export interface PortalContext {
   /** Who is connected, and what is to be sent. */
-  readonly switchboard: Switchboard;
+  readonly registry: ConnectionRegistry;
   /** Relays that are online. */
   readonly relays: RelayPool;
   /** Devices that were ever seen. */

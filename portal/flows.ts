@@ -25,17 +25,17 @@ import { constantTimeEqual, utf8 } from "@firezone/core/bytes";
 import { Deadlines } from "@firezone/core/deadlines";
 import { randomUuid } from "@firezone/core/random";
 import { after, type Millis } from "@firezone/core/units";
-import type { Era } from "./admission.ts";
-import { isCompatible, versionText, wantsSites } from "./agent.ts";
 import { type Resource, resourceKey } from "./config/config.ts";
+import type { Era } from "./connect_request.ts";
 import type { ClientConnection, GatewayConnection } from "./connection.ts";
-import { iceCredentials, presharedKey } from "./credentials.ts";
+import type { ConnectionRegistry } from "./connection_registry.ts";
 import type { PortalContext } from "./context.ts";
+import { iceCredentials, presharedKey } from "./credentials.ts";
 import type { Authorization } from "./device.ts";
 import type { Access } from "./directory.ts";
 import { base64Url, flowLogToken } from "./flow_log_token.ts";
 import { OK, refusal, type Reply } from "./phoenix.ts";
-import type { Switchboard } from "./switchboard.ts";
+import { isCompatible, versionText, wantsSites } from "./user_agent.ts";
 import { namedUuid } from "./uuid.ts";
 import { gatewayResourceView, interfaceView, type JsonObject } from "./views.ts";
 
@@ -131,7 +131,7 @@ export class Flows {
     // An answer that comes too late is right but of no use any more.
     if (pending === undefined || pending.gateway !== gateway) return OK;
     this.#context.authorizations.save(pending.authorization);
-    this.#context.switchboard.push(
+    this.#context.registry.push(
       pending.client,
       EVENTS[pending.client.era].created,
       this.#createdView(now, pending),
@@ -149,9 +149,9 @@ export class Flows {
 
   /** Tells a gateway that an authorization lasts longer than it knows. */
   prolong(now: Millis, authorization: Authorization, policyId: string): void {
-    const { switchboard, authorizations } = this.#context;
-    const client = switchboard.client(authorization.clientId);
-    const gateway = switchboard.gateway(authorization.gatewayId);
+    const { registry, authorizations } = this.#context;
+    const client = registry.client(authorization.clientId);
+    const gateway = registry.gateway(authorization.gatewayId);
     const resource = this.#context.directory().resource(authorization.resourceId);
     if (!client || !gateway || !resource) return;
     const told = { ...authorization, toldExpiresAt: authorization.expiresAt };
@@ -169,7 +169,7 @@ export class Flows {
   }
 
   /** Drops the requests that the configuration in force does not grant any more. */
-  review(now: Millis): void {
+  dropForbidden(now: Millis): void {
     const at = this.#context.unixTime(now);
     const directory = this.#context.directory();
     for (const pending of [...this.#byRef.values()]) {
@@ -231,8 +231,8 @@ export class Flows {
     resource: Resource,
     connectedGatewayIds: readonly string[],
   ): GatewayConnection | FailReason {
-    const { switchboard } = this.#context;
-    const online = switchboard.gateways.filter((g) => resource.siteIds.includes(g.ownerId));
+    const { registry } = this.#context;
+    const online = registry.gateways.filter((g) => resource.siteIds.includes(g.ownerId));
     if (online.length === 0) return "offline";
     const version = client.agent.version;
     const fit = online.filter((g) => version && isCompatible(version, g.agent.version));
@@ -254,7 +254,7 @@ export class Flows {
       clients.set(gatewayId, (clients.get(gatewayId) ?? new Set()).add(id));
     };
     for (const { gatewayId, clientId } of this.#context.authorizations.list()) {
-      if (this.#context.switchboard.client(clientId)) count(gatewayId, clientId);
+      if (this.#context.registry.client(clientId)) count(gatewayId, clientId);
     }
     for (const { gateway, client } of this.#byRef.values()) {
       count(gateway.device.id, client.device.id);
@@ -295,7 +295,7 @@ export class Flows {
 
   #authorize(now: Millis, pending: Pending): void {
     const { gateway } = pending;
-    this.#context.switchboard.push(
+    this.#context.registry.push(
       gateway,
       EVENTS[gateway.era].authorize,
       this.#authorizeView(now, pending),
@@ -326,7 +326,7 @@ export class Flows {
   #withdraw({ authorization, gateway }: Pending): void {
     const { clientId, resourceId, gatewayId } = authorization;
     if (this.#context.authorizations.has(clientId, resourceId, gatewayId)) return;
-    rejectAccess(this.#context.switchboard, gateway, authorization);
+    rejectAccess(this.#context.registry, gateway, authorization);
   }
 
   #fail(
@@ -335,12 +335,12 @@ export class Flows {
     reason: FailReason,
     violatedProperties?: readonly string[],
   ): void {
-    this.#context.switchboard.push(client, EVENTS[client.era].failed, {
+    this.#context.registry.push(client, EVENTS[client.era].failed, {
       resource_id: resourceId,
       reason,
       ...(violatedProperties && { violated_properties: violatedProperties }),
     });
-    this.#context.switchboard.log("debug", "refused a connection", {
+    this.#context.registry.log("debug", "refused a connection", {
       client: client.device.name,
       resource: resourceId,
       reason,
@@ -455,11 +455,11 @@ export class Flows {
 
 /** Tells a gateway to let a client through to a resource no longer. */
 export function rejectAccess(
-  switchboard: Switchboard,
+  registry: ConnectionRegistry,
   gateway: GatewayConnection,
   { id, clientId, resourceId }: Authorization,
 ): void {
-  switchboard.push(gateway, "reject_access", {
+  registry.push(gateway, "reject_access", {
     ...(gateway.era === "v1" && { flow_id: id }),
     client_id: clientId,
     resource_id: resourceId,

@@ -7,11 +7,11 @@
  */
 
 import type { Millis } from "@firezone/core/units";
-import type { Announcer } from "./announcer.ts";
 import type { ClientConnection, Connection, GatewayConnection } from "./connection.ts";
+import type { ConnectionRegistry } from "./connection_registry.ts";
 import { EVENTS, type Flows } from "./flows.ts";
+import type { Notifier } from "./notifier.ts";
 import { asRecord, asTexts, OK, refusal, type Reply } from "./phoenix.ts";
-import type { Switchboard } from "./switchboard.ts";
 
 /** Candidates that are passed on: under which event, and where their receivers stand. */
 interface CandidateEvent {
@@ -43,15 +43,15 @@ const CANDIDATE_EVENTS: Record<"client" | "gateway", ReadonlyMap<string, Candida
 
 /** Understands the messages of clients and gateways; relays have nothing to say. */
 export class Messages {
-  readonly #switchboard: Switchboard;
+  readonly #registry: ConnectionRegistry;
   readonly #flows: Flows;
-  readonly #announcer: Announcer;
+  readonly #notifier: Notifier;
 
   /** Passes on to the others what is meant for them. */
-  constructor(switchboard: Switchboard, flows: Flows, announcer: Announcer) {
-    this.#switchboard = switchboard;
+  constructor(registry: ConnectionRegistry, flows: Flows, notifier: Notifier) {
+    this.#registry = registry;
     this.#flows = flows;
-    this.#announcer = announcer;
+    this.#notifier = notifier;
   }
 
   /** The answer to a joined peer's message, if it gets one. */
@@ -66,7 +66,7 @@ export class Messages {
     if (connection.role === "relay" || !fields) return unknown;
     switch (event) {
       case "no_relays":
-        this.#announcer.sendAllRelays(connection);
+        this.#notifier.sendAllRelays(connection);
         return undefined;
       case "set_snownet_capabilities":
       case "request_device_access":
@@ -105,14 +105,14 @@ export class Messages {
       case "invalidate_client_ice_candidates": {
         if (typeof fields.client_id !== "string") return unknown;
         const payload = { client_id: fields.client_id, reason: "not_found" };
-        this.#switchboard.push(client, "client_ice_candidate_error", payload);
+        this.#registry.push(client, "client_ice_candidate_error", payload);
         return undefined;
       }
       case "resolve_device_pool_domain": {
         const { domain } = fields;
         if (typeof resourceId !== "string" || typeof domain !== "string") return unknown;
         const payload = { resource_id: resourceId, domain, reason: "not_found" };
-        this.#switchboard.push(client, "device_pool_domain_resolution_failed", payload);
+        this.#registry.push(client, "device_pool_domain_resolution_failed", payload);
         return undefined;
       }
       case "create_log_sink":
@@ -128,7 +128,7 @@ export class Messages {
     fields: Readonly<Record<string, unknown>>,
   ): undefined {
     const text = (value: unknown) => typeof value === "string" ? value : null;
-    this.#switchboard.push(client, "client_device_access_denied", {
+    this.#registry.push(client, "client_device_access_denied", {
       resource_id: text(fields.resource_id),
       ipv4: text(fields.ipv4),
       ipv6: text(fields.ipv6),
@@ -168,12 +168,10 @@ export class Messages {
       const [clientId, gatewayId] = from.role === "client"
         ? [from.device.id, id]
         : [id, from.device.id];
-      const to = from.role === "client"
-        ? this.#switchboard.gateway(id)
-        : this.#switchboard.client(id);
+      const to = from.role === "client" ? this.#registry.gateway(id) : this.#registry.client(id);
       if (!to || !this.#flows.connects(clientId, gatewayId)) continue;
       const key = from.role === "client" ? "client_id" : "gateway_id";
-      this.#switchboard.push(to, event, { [key]: from.device.id, candidates: texts });
+      this.#registry.push(to, event, { [key]: from.device.id, candidates: texts });
     }
     return undefined;
   }

@@ -5,7 +5,7 @@
  * {@link PortalState} over a {@link MemoryStore}, and pass text frames between it and peers.
  * @module
  */
-export type { ConnectRequest, Era, Refusal, Role } from "./admission.ts";
+export type { ConnectRequest, Era, Refusal, Role } from "./connect_request.ts";
 export * from "./config/mod.ts";
 export type { ConnectionId } from "./connection.ts";
 export {
@@ -17,4 +17,4 @@ export {
 } from "./device.ts";
 export { type ConnectResult, type PortalOptions, PortalState } from "./portal_state.ts";
 export type { DeviceStatus, PortalStatus, RelayStatus } from "./status.ts";
-export type { PortalEvent } from "./switchboard.ts";
+export type { PortalEvent } from "./connection_registry.ts";

@@ -11,14 +11,17 @@
  *     handleTimeout / pollTimeout / pollEvent as everywhere
  *
  * Spec: portal-protocol.md. Owns: the life of connections, and when the other parts have to act:
- * `doorman.ts` lets peers in, `messages.ts` understands them, `flows.ts` leads clients to gateways,
- * `review.ts` takes back what is not granted any more, `announcer.ts` tells what has changed.
+ * `admission.ts` lets peers in, `messages.ts` understands them, `flows.ts` leads clients to gateways,
+ * `policy_enforcer.ts` takes back what is not granted any more, `notifier.ts` tells what has changed.
  * @module
  */
 
 import { Deadlines } from "@firezone/core/deadlines";
 import type { RandomBytes } from "@firezone/core/random";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
+import { Admission } from "./admission.ts";
+import { Authorizations } from "./authorizations.ts";
+import type { PortalConfig } from "./config/config.ts";
 import {
   authenticate,
   bearerEnd,
@@ -27,28 +30,25 @@ import {
   isRefusal,
   type Refusal,
   type Role,
-} from "./admission.ts";
-import { speaksFlows } from "./agent.ts";
-import { Announcer } from "./announcer.ts";
-import { Authorizations } from "./authorizations.ts";
-import type { PortalConfig } from "./config/config.ts";
+} from "./connect_request.ts";
 import {
   type Connection,
   type ConnectionId,
   idleTimeoutMs,
   type RelayConnection,
 } from "./connection.ts";
+import { CLOSE, ConnectionRegistry, logFields, type PortalEvent } from "./connection_registry.ts";
 import type { PortalContext } from "./context.ts";
 import { DeviceRegistry, type Store } from "./device.ts";
 import { Directory } from "./directory.ts";
-import { Doorman } from "./doorman.ts";
 import { Flows } from "./flows.ts";
 import { Messages } from "./messages.ts";
+import { Notifier } from "./notifier.ts";
 import { asRecord, OK, parseMessage, type PhoenixMessage, refusal } from "./phoenix.ts";
+import { PolicyEnforcer } from "./policy_enforcer.ts";
 import { RelayPool } from "./relay_pool.ts";
-import { Review } from "./review.ts";
 import { type PortalStatus, portalStatus } from "./status.ts";
-import { CLOSE, logFields, type PortalEvent, Switchboard } from "./switchboard.ts";
+import { speaksFlows } from "./user_agent.ts";
 import { relayId } from "./uuid.ts";
 
 /** Longest frame that is read, in UTF-16 units. */
@@ -77,20 +77,20 @@ export type ConnectResult =
 
 /** The control plane as a state machine. */
 export class PortalState {
-  readonly #switchboard = new Switchboard();
+  readonly #registry = new ConnectionRegistry();
   readonly #relays = new RelayPool();
   readonly #authorizations: Authorizations;
   readonly #unixTime: (now: Millis) => UnixSeconds;
-  readonly #doorman: Doorman;
-  readonly #announcer: Announcer;
+  readonly #admission: Admission;
+  readonly #notifier: Notifier;
   readonly #flows: Flows;
-  readonly #review: Review;
+  readonly #policies: PolicyEnforcer;
   readonly #messages: Messages;
   readonly #idle = new Deadlines<ConnectionId>();
   readonly #accountEnds = new Deadlines<ConnectionId>();
   #directory: Directory;
   #relaysDue: Millis = NEVER;
-  #reviewDue: Millis = NEVER;
+  #policiesDue: Millis = NEVER;
   #now: Millis;
 
   /** Nobody is connected; what the store knows is known. */
@@ -100,7 +100,7 @@ export class PortalState {
     this.#directory = new Directory(options.config);
     this.#authorizations = new Authorizations(options.store);
     const context: PortalContext = {
-      switchboard: this.#switchboard,
+      registry: this.#registry,
       relays: this.#relays,
       devices: new DeviceRegistry(options.store, options.random),
       authorizations: this.#authorizations,
@@ -108,12 +108,12 @@ export class PortalState {
       directory: () => this.#directory,
       unixTime: options.unixTime,
     };
-    this.#doorman = new Doorman(context);
-    this.#announcer = new Announcer(context);
+    this.#admission = new Admission(context);
+    this.#notifier = new Notifier(context);
     this.#flows = new Flows(context);
-    this.#review = new Review(context, this.#flows);
-    this.#messages = new Messages(this.#switchboard, this.#flows, this.#announcer);
-    this.#reviewAll(now);
+    this.#policies = new PolicyEnforcer(context, this.#flows);
+    this.#messages = new Messages(this.#registry, this.#flows, this.#notifier);
+    this.#enforcePolicies(now);
   }
 
   // ---------------------------------------------------------------- inputs
@@ -131,15 +131,15 @@ export class PortalState {
   /** A peer asks to connect; if it may, its frames are awaited under the name that it gets. */
   handleConnect(now: Millis, request: ConnectRequest): ConnectResult {
     this.#now = now;
-    const result = this.#doorman.admit(now, request);
+    const result = this.#admission.admit(now, request);
     if (isRefusal(result)) {
       const { code, detail } = result;
       const { role, remoteIp } = request;
-      this.#switchboard.log("info", "refused a connection", { role, code });
-      this.#switchboard.log("debug", "the refused", { from: remoteIp?.text, detail });
+      this.#registry.log("info", "refused a connection", { role, code });
+      this.#registry.log("debug", "the refused", { from: remoteIp?.text, detail });
       return { ok: false, refusal: result };
     }
-    this.#switchboard.add(result);
+    this.#registry.add(result);
     this.#idle.set(result.id, after(now, idleTimeoutMs(result.role, result.era)));
     this.#awaitAccountEnd(now, result);
     return { ok: true, connection: result.id };
@@ -168,7 +168,7 @@ export class PortalState {
   /** The peer is gone, or its connection was lost. */
   handleClose(now: Millis, id: ConnectionId): void {
     this.#now = now;
-    const connection = this.#switchboard.get(id);
+    const connection = this.#registry.get(id);
     if (connection) this.#forget(now, connection);
   }
 
@@ -177,13 +177,13 @@ export class PortalState {
     this.#now = now;
     const before = this.#directory;
     this.#directory = new Directory(config);
-    for (const connection of this.#switchboard.connections) this.#checkBearer(now, connection);
-    this.#flows.review(now);
-    this.#reviewAll(now);
-    for (const resource of config.resources) this.#announcer.announceChange(before, resource);
-    for (const client of this.#switchboard.clients) {
-      this.#announcer.updateInterface(client);
-      this.#announcer.renewRelays(before, client);
+    for (const connection of this.#registry.connections) this.#checkBearer(now, connection);
+    this.#flows.dropForbidden(now);
+    this.#enforcePolicies(now);
+    for (const resource of config.resources) this.#notifier.notifyOfChange(before, resource);
+    for (const client of this.#registry.clients) {
+      this.#notifier.updateInterface(client);
+      this.#notifier.renewRelays(before, client);
     }
   }
 
@@ -192,7 +192,7 @@ export class PortalState {
     this.#now = now;
     // Clients first: they need not hear that their gateways go offline.
     const order = { client: 0, gateway: 1, relay: 2 };
-    const connections = this.#switchboard.connections.toSorted((a, b) =>
+    const connections = this.#registry.connections.toSorted((a, b) =>
       order[a.role] - order[b.role]
     );
     for (const connection of connections) {
@@ -204,7 +204,7 @@ export class PortalState {
   handleTimeout(now: Millis): void {
     this.#now = now;
     for (let id = this.#idle.takeDue(now); id !== undefined; id = this.#idle.takeDue(now)) {
-      const connection = this.#switchboard.get(id);
+      const connection = this.#registry.get(id);
       if (connection) this.#drop(now, connection, CLOSE.normal, "idle");
     }
     for (
@@ -212,14 +212,14 @@ export class PortalState {
       id !== undefined;
       id = this.#accountEnds.takeDue(now)
     ) {
-      const connection = this.#switchboard.get(id);
+      const connection = this.#registry.get(id);
       if (connection) this.#checkBearer(now, connection);
     }
     this.#flows.handleTimeout(now);
-    if (this.#reviewDue <= now) this.#reviewAll(now);
+    if (this.#policiesDue <= now) this.#enforcePolicies(now);
     if (this.#relaysDue <= now) {
       this.#relaysDue = NEVER;
-      this.#announcer.updateRelays();
+      this.#notifier.updateRelays();
     }
   }
 
@@ -227,42 +227,42 @@ export class PortalState {
 
   /** When {@link handleTimeout} has something to do; now, while there are events. */
   pollTimeout(): Millis {
-    if (this.#switchboard.hasEvents) return this.#now;
+    if (this.#registry.hasEvents) return this.#now;
     return [
       this.#idle.next,
       this.#accountEnds.next,
       this.#flows.pollTimeout(),
       this.#relaysDue,
-      this.#reviewDue,
+      this.#policiesDue,
     ].reduce(earlier);
   }
 
   /** What is to be done next, if anything. */
   pollEvent(): PortalEvent | undefined {
-    return this.#switchboard.takeEvent();
+    return this.#registry.takeEvent();
   }
 
   /** Who is online, without secrets. */
   status(now: Millis): PortalStatus {
-    return portalStatus(this.#unixTime(now), this.#switchboard, this.#directory);
+    return portalStatus(this.#unixTime(now), this.#registry, this.#directory);
   }
 
   // ----------------------------------------------------------- connections
 
   /** The connection that a frame arrived on, unless it sends too many. */
   #heard(now: Millis, id: ConnectionId): Connection | undefined {
-    const connection = this.#switchboard.get(id);
+    const connection = this.#registry.get(id);
     if (!connection) return undefined;
     connection.lastHeardAt = now;
     this.#idle.set(id, after(now, idleTimeoutMs(connection.role, connection.era)));
-    if (connection.allowance.take(now)) return connection;
+    if (connection.rateLimit.take(now)) return connection;
     this.#drop(now, connection, CLOSE.policyViolation, "too many frames");
     return undefined;
   }
 
   #drop(now: Millis, connection: Connection, code: number, reason: string): void {
-    this.#switchboard.close(connection, code, reason);
-    this.#switchboard.log("debug", "closing a connection", { ...logFields(connection), reason });
+    this.#registry.close(connection, code, reason);
+    this.#registry.log("debug", "closing a connection", { ...logFields(connection), reason });
     this.#forget(now, connection);
   }
 
@@ -270,13 +270,13 @@ export class PortalState {
     this.#idle.delete(connection.id);
     this.#accountEnds.delete(connection.id);
     this.#leave(now, connection);
-    this.#switchboard.remove(connection);
+    this.#registry.remove(connection);
   }
 
   #leave(now: Millis, connection: Connection): void {
     if (!connection.isJoined) return;
-    this.#switchboard.setOffline(connection);
-    this.#switchboard.log("info", "offline", logFields(connection));
+    this.#registry.setOffline(connection);
+    this.#registry.log("info", "offline", logFields(connection));
     switch (connection.role) {
       case "client":
         return this.#flows.handleClientGone(connection);
@@ -284,7 +284,7 @@ export class PortalState {
         return this.#flows.handleGatewayGone(now, connection);
       case "relay":
         // Its place may be taken already, by another connection of the same relay.
-        if (connection.relay && !this.#switchboard.relay(connection.relay.id)) {
+        if (connection.relay && !this.#registry.relay(connection.relay.id)) {
           this.#relays.delete(connection.relay.id);
         }
         this.#relaysChanged(now);
@@ -309,9 +309,9 @@ export class PortalState {
   }
 
   #signOut(now: Millis, connection: Connection): void {
-    this.#switchboard.push(connection, "disconnect", { reason: "token_expired" });
-    this.#switchboard.push(connection, "phx_close", {});
-    this.#switchboard.log("info", "signed out", logFields(connection));
+    this.#registry.push(connection, "disconnect", { reason: "token_expired" });
+    this.#registry.push(connection, "phx_close", {});
+    this.#registry.log("info", "signed out", logFields(connection));
     this.#drop(now, connection, CLOSE.normal, "token expired");
   }
 
@@ -320,27 +320,27 @@ export class PortalState {
   #handleMessage(now: Millis, connection: Connection, message: PhoenixMessage): void {
     const { topic, event, ref } = message;
     if (topic === "phoenix" && event === "heartbeat") {
-      return this.#switchboard.reply(connection, topic, ref, OK);
+      return this.#registry.reply(connection, topic, ref, OK);
     }
     if (topic === connection.role && event === "phx_join") {
       return this.#join(now, connection, message);
     }
     if (topic !== connection.role || !connection.isJoined) {
-      return this.#switchboard.reply(connection, topic, ref, refusal("unmatched topic"));
+      return this.#registry.reply(connection, topic, ref, refusal("unmatched topic"));
     }
     if (event === "phx_leave") {
-      this.#switchboard.reply(connection, topic, ref, OK);
-      this.#switchboard.push(connection, "phx_close", {});
+      this.#registry.reply(connection, topic, ref, OK);
+      this.#registry.push(connection, "phx_close", {});
       return this.#leave(now, connection);
     }
     const reply = this.#messages.handle(now, connection, event, message.payload);
-    if (reply) this.#switchboard.reply(connection, topic, ref, reply);
+    if (reply) this.#registry.reply(connection, topic, ref, reply);
   }
 
   #join(now: Millis, connection: Connection, { payload, ref }: PhoenixMessage): void {
     const refused = this.#checkJoin(connection, payload);
     if (refused) {
-      return this.#switchboard.reply(connection, connection.role, ref, refusal(refused));
+      return this.#registry.reply(connection, connection.role, ref, refusal(refused));
     }
     const wasJoined = connection.isJoined;
     if (connection.role === "relay") {
@@ -349,14 +349,14 @@ export class PortalState {
     }
     // Not online yet, a gateway is not told what its `init` is about to say.
     if (connection.role === "gateway" && !wasJoined) {
-      this.#review.revise(now, this.#authorizations.ofGateway(connection.device.id));
+      this.#policies.enforce(now, this.#authorizations.ofGateway(connection.device.id));
     }
-    const rival = this.#switchboard.rival(connection);
-    this.#switchboard.setOnline(connection);
-    this.#switchboard.reply(connection, connection.role, ref, OK);
+    const rival = this.#registry.rival(connection);
+    this.#registry.setOnline(connection);
+    this.#registry.reply(connection, connection.role, ref, OK);
     // Only now, because the reply must come before the end of the former channel (§10).
-    if (wasJoined) this.#switchboard.push(connection, "phx_close", {});
-    this.#switchboard.log("info", "online", logFields(connection));
+    if (wasJoined) this.#registry.push(connection, "phx_close", {});
+    this.#registry.log("info", "online", logFields(connection));
     this.#initialize(now, connection);
     // What the rival was asked may go to its successor, which has its `init` by now.
     if (rival) this.#drop(now, rival, CLOSE.normal, "connected anew");
@@ -366,12 +366,12 @@ export class PortalState {
     switch (connection.role) {
       case "client":
         // Where it connects from may have changed what it is granted.
-        this.#review.revise(now, this.#authorizations.ofClient(connection.device.id));
-        return this.#announcer.initClient(now, connection);
+        this.#policies.enforce(now, this.#authorizations.ofClient(connection.device.id));
+        return this.#notifier.initClient(now, connection);
       case "gateway":
-        return this.#announcer.initGateway(connection);
+        return this.#notifier.initGateway(connection);
       case "relay":
-        this.#switchboard.push(connection, "init", {});
+        this.#registry.push(connection, "init", {});
         if (connection.relay) this.#relays.add(connection.relay);
         this.#relaysChanged(now);
     }
@@ -385,13 +385,13 @@ export class PortalState {
   // ------------------------------------------------------------- policies
 
   /** Brings everyone in line with the policies as they are at this moment. */
-  #reviewAll(now: Millis): void {
-    this.#review.revise(now, this.#authorizations.list());
-    for (const client of this.#switchboard.clients) this.#announcer.updateResources(now, client);
+  #enforcePolicies(now: Millis): void {
+    this.#policies.enforce(now, this.#authorizations.list());
+    for (const client of this.#registry.clients) this.#notifier.updateResources(now, client);
     const at = this.#unixTime(now);
     // New authorizations end with a policy or an account; older ones may outlast a changed file.
     const ends = [this.#directory.nextEnd(at), this.#authorizations.nextEnd()];
-    this.#reviewDue = ends.map((end) => end === undefined ? NEVER : this.#wait(now, end))
+    this.#policiesDue = ends.map((end) => end === undefined ? NEVER : this.#wait(now, end))
       .reduce(earlier);
   }
 

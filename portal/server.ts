@@ -10,12 +10,12 @@ import { ConfigError } from "@firezone/core/cli";
 import { IpAddress, parseIpAddress, type SocketAddress } from "@firezone/core/ip";
 import type { Logger } from "@firezone/core/telemetry";
 import { type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
-import type { Era, Refusal, Role } from "./admission.ts";
 import type { PortalConfig } from "./config/config.ts";
+import type { Era, Refusal, Role } from "./connect_request.ts";
 import type { ConnectionId } from "./connection.ts";
+import type { PortalEvent } from "./connection_registry.ts";
 import type { Store } from "./device.ts";
 import { PortalState } from "./portal_state.ts";
-import type { PortalEvent } from "./switchboard.ts";
 
 /** What a server is made of. */
 export interface PortalServerOptions {

@@ -4,10 +4,10 @@
  */
 
 import type { UnixSeconds } from "@firezone/core/units";
-import { versionText } from "./agent.ts";
 import type { ClientConnection, GatewayConnection } from "./connection.ts";
+import type { ConnectionRegistry } from "./connection_registry.ts";
 import type { Directory } from "./directory.ts";
-import type { Switchboard } from "./switchboard.ts";
+import { versionText } from "./user_agent.ts";
 import { interfaceView } from "./views.ts";
 
 /** A client or gateway that is online. */
@@ -63,7 +63,7 @@ export interface PortalStatus {
 /** Looks at who is online. */
 export function portalStatus(
   at: UnixSeconds,
-  switchboard: Switchboard,
+  registry: ConnectionRegistry,
   directory: Directory,
 ): PortalStatus {
   const owner = ({ role, ownerId }: ClientConnection | GatewayConnection) =>
@@ -80,9 +80,9 @@ export function portalStatus(
   });
   return {
     time: at,
-    clients: switchboard.clients.map(device),
-    gateways: switchboard.gateways.map(device),
-    relays: switchboard.relays.map(({ relay, params, connectedAt }) => ({
+    clients: registry.clients.map(device),
+    gateways: registry.gateways.map(device),
+    relays: registry.relays.map(({ relay, params, connectedAt }) => ({
       id: relay?.id ?? "",
       name: params.name ?? null,
       ipv4: params.ipv4?.text ?? null,

@@ -4,7 +4,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { Era, Role } from "../admission.ts";
+import type { Era, Role } from "../connect_request.ts";
 import { type Frame, strictFrame, TOKENS } from "./peers.ts";
 
 /** What a socket is opened with. */

@@ -6,7 +6,7 @@
 import type { Millis } from "@firezone/core/units";
 
 /** A token bucket, full at first. */
-export class Allowance {
+export class RateLimit {
   readonly #capacity: number;
   readonly #perSecond: number;
   #left: number;
@@ -41,12 +41,12 @@ export class Allowance {
   }
 }
 
-/** One {@link Allowance} for each of many strangers. */
-export class Allowances {
+/** One {@link RateLimit} for each of many strangers. */
+export class RateLimits {
   readonly #capacity: number;
   readonly #perSecond: number;
   readonly #limit: number;
-  readonly #byName = new Map<string, Allowance>();
+  readonly #byName = new Map<string, RateLimit>();
 
   /** Nobody is known yet.
    * @param capacity what each may take at once
@@ -60,18 +60,18 @@ export class Allowances {
 
   /** Takes one for `name`; false when there is none left. */
   take(now: Millis, name: string): boolean {
-    let allowance = this.#byName.get(name);
-    if (allowance === undefined) {
+    let rateLimit = this.#byName.get(name);
+    if (rateLimit === undefined) {
       if (this.#byName.size >= this.#limit) this.#forget(now);
-      allowance = new Allowance(now, this.#capacity, this.#perSecond);
-      this.#byName.set(name, allowance);
+      rateLimit = new RateLimit(now, this.#capacity, this.#perSecond);
+      this.#byName.set(name, rateLimit);
     }
-    return allowance.take(now);
+    return rateLimit.take(now);
   }
 
   #forget(now: Millis): void {
-    for (const [name, allowance] of this.#byName) {
-      if (allowance.isFull(now)) this.#byName.delete(name);
+    for (const [name, rateLimit] of this.#byName) {
+      if (rateLimit.isFull(now)) this.#byName.delete(name);
     }
     const [oldest] = this.#byName.keys();
     if (this.#byName.size >= this.#limit && oldest !== undefined) this.#byName.delete(oldest);

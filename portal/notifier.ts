@@ -8,12 +8,12 @@
  */
 
 import type { Millis } from "@firezone/core/units";
-import { wantsSites } from "./agent.ts";
 import { type Resource, resourceKey } from "./config/config.ts";
 import type { ClientConnection, GatewayConnection, ToldResource } from "./connection.ts";
 import type { PortalContext } from "./context.ts";
 import { type Directory, FAR_FUTURE } from "./directory.ts";
 import { isSameRelay, type Relay } from "./relay_pool.ts";
+import { wantsSites } from "./user_agent.ts";
 import {
   clientInterfaceView,
   clientResourceView,
@@ -26,7 +26,7 @@ import {
 } from "./views.ts";
 
 /** Keeps peers informed. */
-export class Announcer {
+export class Notifier {
   readonly #context: PortalContext;
 
   /** Has told nobody anything. */
@@ -41,7 +41,7 @@ export class Announcer {
     for (const resource of resources) client.toldResources.set(resource.id, resource);
     const interfaceView = clientInterfaceView(client.device, this.#context.directory().config.dns);
     client.toldInterface = JSON.stringify(interfaceView);
-    this.#context.switchboard.push(client, "init", {
+    this.#context.registry.push(client, "init", {
       interface: interfaceView,
       resources: resources.map(({ view }) => view),
       relays: this.#tellRelays(client),
@@ -59,7 +59,7 @@ export class Announcer {
       this.#tellRelays(gateway),
       authorizations,
     );
-    this.#context.switchboard.push(gateway, "init", view);
+    this.#context.registry.push(gateway, "init", view);
     for (const authorization of authorizations) {
       const { expiresAt, toldExpiresAt } = authorization;
       if (expiresAt === toldExpiresAt) continue;
@@ -69,25 +69,25 @@ export class Announcer {
     for (const id of new Set(authorizations.map((authorization) => authorization.resourceId))) {
       const resource = this.#context.directory().resource(id);
       if (resource) {
-        this.#context.switchboard.push(gateway, "resource_updated", gatewayResourceView(resource));
+        this.#context.registry.push(gateway, "resource_updated", gatewayResourceView(resource));
       }
     }
   }
 
   /** Tells a client what has changed for it; what is gone comes first (§2.2.4). */
   updateResources(now: Millis, client: ClientConnection): void {
-    const { switchboard } = this.#context;
+    const { registry } = this.#context;
     const current = this.#resourcesFor(now, client);
     const keys = new Map(current.map(({ id, key }) => [id, key]));
     for (const [id, { key }] of [...client.toldResources]) {
       if (keys.get(id) === key) continue;
       client.toldResources.delete(id);
-      switchboard.push(client, "resource_deleted", id);
+      registry.push(client, "resource_deleted", id);
     }
     for (const resource of current) {
       if (client.toldResources.get(resource.id)?.text === resource.text) continue;
       client.toldResources.set(resource.id, resource);
-      switchboard.push(client, "resource_created_or_updated", resource.view);
+      registry.push(client, "resource_created_or_updated", resource.view);
     }
   }
 
@@ -97,18 +97,18 @@ export class Announcer {
     const text = JSON.stringify(view);
     if (client.toldInterface === text) return;
     client.toldInterface = text;
-    this.#context.switchboard.push(client, "config_changed", { interface: view });
+    this.#context.registry.push(client, "config_changed", { interface: view });
   }
 
   /** Tells gateways of a resource that was changed in a way that access survives. */
-  announceChange(before: Directory, resource: Resource): void {
+  notifyOfChange(before: Directory, resource: Resource): void {
     const former = before.resource(resource.id);
     if (!former || resourceKey(former) !== resourceKey(resource)) return;
     const view = gatewayResourceView(resource);
     if (JSON.stringify(gatewayResourceView(former)) === JSON.stringify(view)) return;
-    for (const gateway of this.#context.switchboard.gateways) {
+    for (const gateway of this.#context.registry.gateways) {
       if (!resource.siteIds.includes(gateway.ownerId)) continue;
-      this.#context.switchboard.push(gateway, "resource_updated", view);
+      this.#context.registry.push(gateway, "resource_updated", view);
     }
   }
 
@@ -120,7 +120,7 @@ export class Announcer {
 
   /** Tells everyone whose relays went, changed, or were too few. */
   updateRelays(): void {
-    const { clients, gateways } = this.#context.switchboard;
+    const { clients, gateways } = this.#context.registry;
     for (const peer of [...clients, ...gateways]) {
       const gone = [...peer.toldRelays.keys()].filter((id) => !this.#context.relays.get(id));
       for (const id of gone) peer.toldRelays.delete(id);
@@ -128,7 +128,7 @@ export class Announcer {
       const isNews = chosen.some((relay) => !isSameRelay(peer.toldRelays.get(relay.id), relay));
       if (gone.length === 0 && !isNews) continue;
       const connected = this.#tellRelays(peer);
-      this.#context.switchboard.push(peer, "relays_presence", {
+      this.#context.registry.push(peer, "relays_presence", {
         disconnected_ids: gone,
         connected,
       });
@@ -138,7 +138,7 @@ export class Announcer {
   /** A peer has no relay left: it gets what there is, known to it or not. */
   sendAllRelays(peer: ClientConnection | GatewayConnection): void {
     const connected = this.#tellRelays(peer);
-    this.#context.switchboard.push(peer, "relays_presence", { disconnected_ids: [], connected });
+    this.#context.registry.push(peer, "relays_presence", { disconnected_ids: [], connected });
   }
 
   /** What a client may know of, with what is noted when it does. */

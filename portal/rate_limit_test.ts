@@ -1,21 +1,21 @@
 import { assertEquals } from "@std/assert";
 import type { Millis } from "@firezone/core/units";
-import { Allowance, Allowances } from "./allowance.ts";
+import { RateLimit, RateLimits } from "./rate_limit.ts";
 
 const at = (ms: number) => ms as Millis;
 
-Deno.test("Allowance gives its capacity at once and then so much per second", () => {
-  const allowance = new Allowance(at(0), 3, 2);
-  const take = (ms: number) => allowance.take(at(ms));
+Deno.test("RateLimit gives its capacity at once and then so much per second", () => {
+  const rateLimit = new RateLimit(at(0), 3, 2);
+  const take = (ms: number) => rateLimit.take(at(ms));
   assertEquals([take(0), take(0), take(0), take(0)], [true, true, true, false]);
   assertEquals([take(499), take(500), take(501)], [false, true, false]);
-  assertEquals(allowance.isFull(at(2000)), true);
+  assertEquals(rateLimit.isFull(at(2000)), true);
   assertEquals([take(60_000), take(60_000), take(60_000), take(60_000)], [true, true, true, false]);
 });
 
-Deno.test("Allowances tell strangers apart, and do not grow without bound", () => {
-  const allowances = new Allowances(1, 1, 3);
-  const take = (name: string, ms = 0) => allowances.take(at(ms), name);
+Deno.test("RateLimits tell strangers apart, and do not grow without bound", () => {
+  const limits = new RateLimits(1, 1, 3);
+  const take = (name: string, ms = 0) => limits.take(at(ms), name);
   assertEquals([take("a"), take("a"), take("b"), take("c")], [true, false, true, true]);
   assertEquals(take("d"), true);
   assertEquals(take("a"), true, "forgotten, being the longest known");

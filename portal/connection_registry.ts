@@ -57,7 +57,7 @@ export const CLOSE = {
 } as const;
 
 /** Connections and the events for their owner. */
-export class Switchboard {
+export class ConnectionRegistry {
   readonly #connections = new Map<ConnectionId, Connection>();
   readonly #clients = new Map<string, ClientConnection>();
   readonly #gateways = new Map<string, GatewayConnection>();

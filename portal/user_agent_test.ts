@@ -1,10 +1,16 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { isCompatible, parseAgent, speaksFlows, type Version, wantsSites } from "./agent.ts";
+import {
+  isCompatible,
+  parseUserAgent,
+  speaksFlows,
+  type Version,
+  wantsSites,
+} from "./user_agent.ts";
 
 Deno.test("agents of all eras are read", () => {
   const read = (text: string) => {
-    const { os, component, version } = parseAgent(text);
+    const { os, component, version } = parseUserAgent(text);
     return [os.name, os.version, component, version?.join(".")];
   };
   assertEquals(read("Linux/6.1.0 headless-client/1.5.6 (x86_64; 6.1)"), [
@@ -20,7 +26,7 @@ Deno.test("agents of all eras are read", () => {
 
 Deno.test("any text is an agent", () => {
   fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => {
-    parseAgent(text);
+    parseUserAgent(text);
   }));
 });
 
@@ -38,7 +44,9 @@ Deno.test("who says sites is known by component and version", () => {
     ["iOS/18 connlib/1.5.10", false],
     ["Linux/6 gateway/9.9.9", false],
   ];
-  for (const [text, expected] of table) assertEquals(wantsSites(parseAgent(text)), expected, text);
+  for (const [text, expected] of table) {
+    assertEquals(wantsSites(parseUserAgent(text)), expected, text);
+  }
 });
 
 Deno.test("gateways fit clients of the same major and a neighbouring minor version", () => {

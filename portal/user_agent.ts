@@ -19,7 +19,7 @@ export type Component =
   | "relay";
 
 /** A parsed User-Agent. */
-export interface Agent {
+export interface UserAgent {
   /** As sent, shortened to a sane length. */
   readonly text: string;
   /** First word: operating system and its version; for old relays the component itself. */
@@ -34,7 +34,7 @@ const COMPONENT =
   /(?:^| )(headless-client|gui-client|apple-client|android-client|connlib|gateway|relay)\/(\d{1,6})\.(\d{1,6})\.(\d{1,6})/;
 
 /** Parses a User-Agent, whatever its text. */
-export function parseAgent(text: string): Agent {
+export function parseUserAgent(text: string): UserAgent {
   const short = text.slice(0, 512);
   const match = COMPONENT.exec(short);
   const [name = "", version = ""] = (short.split(" ")[0] ?? "").split("/");
@@ -84,13 +84,13 @@ const FIRST_WITH_SITES: Partial<Record<Component, Version>> = {
  * Whether a client expects `sites` and `site_id` instead of `gateway_groups` and
  * `gateway_group_id`; sending both is refused by newer ones, which accept either.
  */
-export function wantsSites(agent: Agent): boolean {
+export function wantsSites(agent: UserAgent): boolean {
   const first = FIRST_WITH_SITES[clientKind(agent)];
   return first !== undefined && agent.version !== undefined && isAtLeast(agent.version, first);
 }
 
 /** Older clients all call themselves `connlib`; their system tells them apart. */
-function clientKind(agent: Agent): Component {
+function clientKind(agent: UserAgent): Component {
   if (agent.component !== "connlib") return agent.component ?? "connlib";
   if (/^(mac|ios|darwin)/i.test(agent.os.name)) return "apple-client";
   if (/^android/i.test(agent.os.name)) return "android-client";

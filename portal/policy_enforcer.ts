@@ -13,7 +13,7 @@ import type { Authorization } from "./device.ts";
 import { type Flows, rejectAccess } from "./flows.ts";
 
 /** Revises authorizations. */
-export class Review {
+export class PolicyEnforcer {
   readonly #context: PortalContext;
   readonly #flows: Flows;
 
@@ -24,12 +24,12 @@ export class Review {
   }
 
   /** Revises these authorizations. */
-  revise(now: Millis, authorizations: readonly Authorization[]): void {
-    for (const authorization of authorizations) this.#reviseOne(now, authorization);
+  enforce(now: Millis, authorizations: readonly Authorization[]): void {
+    for (const authorization of authorizations) this.#enforceOne(now, authorization);
   }
 
   /** Ends an authorization that is granted no longer; moves its end where that has moved. */
-  #reviseOne(now: Millis, authorization: Authorization): void {
+  #enforceOne(now: Millis, authorization: Authorization): void {
     const at = this.#context.unixTime(now);
     const { accountId, resourceId, gatewayId, clientId, expiresAt } = authorization;
     const bearer = this.#context.directory().bearer(authorization.tokenHash);
@@ -38,7 +38,7 @@ export class Review {
       resource !== undefined && resourceKey(resource) === authorization.resourceKey &&
       resource.siteIds.includes(this.#context.devices.get(gatewayId)?.ownerId ?? "");
     if (!isSame) return this.#revoke(at, authorization);
-    const client = this.#context.switchboard.client(clientId);
+    const client = this.#context.registry.client(clientId);
     const access = this.#context.directory().access(at, accountId, resourceId, client?.remoteIp);
     if (access.tag === "granted") {
       const moved = { ...authorization, expiresAt: access.expiresAt };
@@ -55,9 +55,9 @@ export class Review {
 
   #revoke(at: UnixSeconds, authorization: Authorization): void {
     this.#context.authorizations.delete(authorization);
-    const gateway = this.#context.switchboard.gateway(authorization.gatewayId);
+    const gateway = this.#context.registry.gateway(authorization.gatewayId);
     // What ends by itself need not be ended.
     if (!gateway || authorization.toldExpiresAt <= at) return;
-    rejectAccess(this.#context.switchboard, gateway, authorization);
+    rejectAccess(this.#context.registry, gateway, authorization);
   }
 }
