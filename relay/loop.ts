@@ -40,12 +40,12 @@ import {
 import { type Logger, logger } from "@firezone/core/telemetry";
 import { CHANNEL_DATA_HEADER_LENGTH, writeChannelDataHeader } from "@firezone/core/turn";
 import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
+import { type BufferedSender, BufferedSenders } from "./buffered_sender.ts";
 import { Forwarding } from "./forwarding.ts";
-import { type Outlet, Outlets } from "./outlet.ts";
 import type { LoopDrops } from "./report.ts";
 import { RequestLog } from "./request_log.ts";
 import type { RelayCommand, RelayServer } from "./server.ts";
-import type { SiblingPost } from "./sibling_post.ts";
+import type { WorkerMailbox } from "./worker_mailbox.ts";
 
 /** What a {@link RelayLoop} is made of. */
 export interface RelayLoopOptions {
@@ -67,7 +67,7 @@ export interface RelayLoopOptions {
   /** Takes commands of the main thread. */
   readonly onControl: () => void;
   /** The way to the other workers of this relay; undefined: there are none. */
-  readonly siblings: SiblingPost | undefined;
+  readonly siblings: WorkerMailbox | undefined;
   /** An allocation's sockets are open. */
   readonly onAllocated: (allocation: RelayCommand) => void;
   /** An allocation's sockets are closed. */
@@ -87,7 +87,7 @@ interface AllocationSockets {
 /** A socket to read from, and the queue through which it sends. */
 interface Socket {
   readonly udp: UdpSocket;
-  readonly outlet: Outlet;
+  readonly sender: BufferedSender;
 }
 
 const CONTROL_TOKEN = 0xffffffff;
@@ -125,9 +125,9 @@ export class RelayLoop implements DatagramSink {
   readonly #structs = { 4: new SendStructs(4), 6: new SendStructs(6) } as const;
   readonly #addresses = new SocketAddressCache();
   readonly #batch: SendBatch;
-  readonly #outlets = new Outlets();
+  readonly #senders = new BufferedSenders();
   readonly #forwarding = new Forwarding();
-  readonly #siblings: SiblingPost | undefined;
+  readonly #siblings: WorkerMailbox | undefined;
   readonly #listen = new Map<Family, Socket>();
   readonly #allocations = new Map<number, AllocationSockets>();
   readonly #sendFrom = new Map<Family, SocketAddress>();
@@ -210,7 +210,7 @@ export class RelayLoop implements DatagramSink {
 
   /** What it has dropped so far. */
   get drops(): LoopDrops {
-    const { refused, queueFull } = this.#outlets.counters;
+    const { refused, queueFull } = this.#senders.counters;
     const workerBusy = this.#siblings?.lost ?? 0;
     return { oversized: this.#oversized, refused, queueFull, workerBusy };
   }
@@ -228,18 +228,18 @@ export class RelayLoop implements DatagramSink {
     const sockets = source === undefined
       ? this.#listen
       : this.#allocations.get(source.port)?.byFamily;
-    const outlet = sockets?.get(destination.family)?.outlet;
+    const sender = sockets?.get(destination.family)?.sender;
     this.accepted = length;
     // The allocation has ended while its datagrams waited.
-    if (outlet === undefined) return SinkResult.Refused;
+    if (sender === undefined) return SinkResult.Refused;
     const from = this.#sendFrom.get(destination.family);
-    outlet.send(from, destination, buf, start, length, segmentSize, ecn);
+    sender.send(from, destination, buf, start, length, segmentSize, ecn);
     return SinkResult.Sent;
   }
 
   #waitMs(): number {
     const wait = Math.max(0, this.#server.pollTimeout() - monotonicNow());
-    return this.#outlets.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+    return this.#senders.isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 
   #onReadable(now: Millis, token: number): void {
@@ -307,15 +307,15 @@ export class RelayLoop implements DatagramSink {
   }
 
   #readSiblings(now: Millis): void {
-    const post = this.#siblings!;
-    for (let i = 0; i < LISTEN_READS && post.receive(); i++) {
-      while (post.next()) {
-        const { family, peerPort, port, start, end } = post;
+    const mailbox = this.#siblings!;
+    for (let i = 0; i < LISTEN_READS && mailbox.receive(); i++) {
+      while (mailbox.next()) {
+        const { family, peerPort, port, start, end } = mailbox;
         const { bytes } = this.#options.publicAddresses.get(family)!;
         const peer = this.#addresses.get(family, bytes, 0, peerPort);
         this.#left--;
         if (this.#server.handlePeerInput(now, peer, port, start, end, this.#forwarding)) {
-          this.#forward(post.buffer, post.ecn);
+          this.#forward(mailbox.buffer, mailbox.ecn);
         }
       }
       this.#settle(now);
@@ -370,7 +370,7 @@ export class RelayLoop implements DatagramSink {
       this.#requestLog.noteAnswer(transmit);
       this.#batch.transmit(transmit);
     }
-    this.#outlets.retry();
+    this.#senders.retry();
     this.#batch.flush();
     this.#siblings?.flush();
   }
@@ -438,7 +438,7 @@ export class RelayLoop implements DatagramSink {
       structs: this.#structs[family],
       addresses: this.#addresses,
     });
-    return { udp, outlet: this.#outlets.open(udp, queueSize) };
+    return { udp, sender: this.#senders.open(udp, queueSize) };
   }
 
   /** Closes all sockets. */
@@ -452,8 +452,8 @@ export class RelayLoop implements DatagramSink {
 }
 
 /** The kernel takes closed descriptors out of the interest list. */
-function close({ udp, outlet }: Socket): void {
-  outlet.close();
+function close({ udp, sender }: Socket): void {
+  sender.close();
   udp.close();
 }
 

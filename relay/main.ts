@@ -24,7 +24,7 @@ import { describeRelay, startOperations, warnOfOddities } from "./operations.ts"
 import { slicePorts } from "./port_pool.ts";
 import { seededRandom } from "./seeded_random.ts";
 import { RelayTelemetry } from "./telemetry.ts";
-import { SiblingPipes } from "./sibling_post.ts";
+import { WorkerPipes } from "./worker_mailbox.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
 import { WorkerPool } from "./worker_pool.ts";
 
@@ -83,7 +83,7 @@ async function run(config: RelayConfig, positionals: RelayArguments): Promise<nu
   warnOfOddities(config, log);
   raiseFileLimit();
   checkListenPort([start.v4, start.v6], start.listenPort);
-  using pipes = SiblingPipes.open(slicePorts(ports, workers));
+  using pipes = WorkerPipes.open(slicePorts(ports, workers));
   const { siblings } = pipes;
   const host = new RelayHost({
     startWorkers: (handlers) =>

@@ -12,10 +12,10 @@ import { systemRandom } from "@firezone/core/system_random";
 import { parseLogFilter, setLogFilter, setUpLogging } from "@firezone/core/telemetry";
 import { RelayLoop } from "./loop.ts";
 import { WorkerReporter } from "./report.ts";
-import { seededRandom } from "./seeded_random.ts";
 import { DEFAULT_BUDGET, shareOfBudget } from "./response_budget.ts";
+import { seededRandom } from "./seeded_random.ts";
 import { RelayServer } from "./server.ts";
-import { SiblingPost } from "./sibling_post.ts";
+import { WorkerMailbox } from "./worker_mailbox.ts";
 import type { RelayNotice, RelayOrder, RelayStart } from "./worker_messages.ts";
 
 function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void {
@@ -75,7 +75,7 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
       sendFrom,
       publicAddresses,
       listenPort: start.listenPort,
-      siblings: siblings.length > 1 ? new SiblingPost(siblings, index) : undefined,
+      siblings: siblings.length > 1 ? new WorkerMailbox(siblings, index) : undefined,
       controlFd: side.fd,
       onControl: () => {
         if (!side.receiveAll(onOrder)) loop.stop();

@@ -7,7 +7,7 @@
 import type { LogFormat } from "@firezone/core/telemetry";
 import type { PortRange } from "./port_pool.ts";
 import type { RelayReport } from "./report.ts";
-import type { Sibling } from "./sibling_post.ts";
+import type { Sibling } from "./worker_mailbox.ts";
 
 /** A family to serve. */
 export interface EndpointTexts {

@@ -36,7 +36,7 @@ export interface Sibling {
 }
 
 /** The pipes of all workers. */
-export class SiblingPipes {
+export class WorkerPipes {
   /** The workers. */
   readonly siblings: readonly Sibling[];
   readonly #pipes: readonly ThreadPipe[];
@@ -47,8 +47,8 @@ export class SiblingPipes {
   }
 
   /** Opens a pipe for each worker. @param slices its ports @throws OsError */
-  static open(slices: readonly PortRange[]): SiblingPipes {
-    return new SiblingPipes(slices, slices.map(() => ThreadPipe.open()));
+  static open(slices: readonly PortRange[]): WorkerPipes {
+    return new WorkerPipes(slices, slices.map(() => ThreadPipe.open()));
   }
 
   /** Closes the pipes; nobody may use them any more. */
@@ -59,8 +59,8 @@ export class SiblingPipes {
 
 const HEADER = 8;
 
-/** One worker's post. */
-export class SiblingPost {
+/** One worker's mailbox, and its letters to the others. */
+export class WorkerMailbox {
   /** Readable while packets wait. */
   readonly fd: Fd;
   /** Packets lost because a sibling did not keep up; only ever grows. */

@@ -16,7 +16,7 @@ import { SendResult, type UdpSocket } from "@firezone/core/os/linux";
 import { SendQueue } from "@firezone/core/runtime";
 
 /** Datagrams that were not sent; only ever grow. */
-export interface OutletCounters {
+export interface SenderCounters {
   /** In sends that the system refused. */
   refused: number;
   /** For want of room in a queue. */
@@ -29,14 +29,14 @@ export type SendingSocket = Pick<UdpSocket, "send" | "accepted">;
 /** Bytes that may wait in all queues together. */
 const MAX_WAITING_BYTES = 64 << 20;
 
-/** All outlets of a loop. */
-export class Outlets {
+/** All senders of a loop. */
+export class BufferedSenders {
   /** Running totals. */
-  readonly counters: OutletCounters = { refused: 0, queueFull: 0 };
-  readonly #blocked = new Set<Outlet>();
+  readonly counters: SenderCounters = { refused: 0, queueFull: 0 };
+  readonly #blocked = new Set<BufferedSender>();
   #waitingBytes = 0;
 
-  /** No outlets. */
+  /** No senders. */
   constructor() {}
 
   /** Whether something waits: call {@link retry} soon. */
@@ -44,42 +44,42 @@ export class Outlets {
     return this.#blocked.size > 0;
   }
 
-  /** An outlet for a socket. @param maxBytes how much may wait for it */
-  open(socket: SendingSocket, maxBytes: number): Outlet {
-    return new Outlet(this, socket, maxBytes);
+  /** A sender for a socket. @param maxBytes how much may wait for it */
+  open(socket: SendingSocket, maxBytes: number): BufferedSender {
+    return new BufferedSender(this, socket, maxBytes);
   }
 
   /** Offers everything that waits to its socket. */
   retry(): void {
-    for (const outlet of this.#blocked) if (outlet.drain()) this.#blocked.delete(outlet);
+    for (const sender of this.#blocked) if (sender.drain()) this.#blocked.delete(sender);
   }
 
-  /** Takes a change of an outlet's queue into account; for {@link Outlet}. */
-  noteWaiting(outlet: Outlet, change: number): void {
+  /** Takes a change of a sender's queue into account; for {@link BufferedSender}. */
+  noteWaiting(sender: BufferedSender, change: number): void {
     this.#waitingBytes += change;
-    if (change > 0) this.#blocked.add(outlet);
+    if (change > 0) this.#blocked.add(sender);
   }
 
-  /** Whether so many bytes more may wait; for {@link Outlet}. */
+  /** Whether so many bytes more may wait; for {@link BufferedSender}. */
   hasRoom(bytes: number): boolean {
     return this.#waitingBytes + bytes <= MAX_WAITING_BYTES;
   }
 
-  /** Forgets an outlet; for {@link Outlet}. */
-  forget(outlet: Outlet): void {
-    this.#blocked.delete(outlet);
+  /** Forgets a sender; for {@link BufferedSender}. */
+  forget(sender: BufferedSender): void {
+    this.#blocked.delete(sender);
   }
 }
 
 /** A socket with a queue in front. */
-export class Outlet {
-  readonly #outlets: Outlets;
+export class BufferedSender {
+  readonly #senders: BufferedSenders;
   readonly #socket: SendingSocket;
   readonly #waiting: SendQueue;
 
-  /** Made by {@link Outlets.open}. */
-  constructor(outlets: Outlets, socket: SendingSocket, maxBytes: number) {
-    this.#outlets = outlets;
+  /** Made by {@link BufferedSenders.open}. */
+  constructor(senders: BufferedSenders, socket: SendingSocket, maxBytes: number) {
+    this.#senders = senders;
     this.#socket = socket;
     this.#waiting = new SendQueue(maxBytes);
   }
@@ -99,7 +99,7 @@ export class Outlet {
     segmentSize: number,
     ecn: number,
   ): void {
-    const { counters } = this.#outlets;
+    const { counters } = this.#senders;
     let sent = 0;
     if (this.#waiting.isEmpty) {
       const result = this.#socket.send(source, destination, buf, start, length, segmentSize, ecn);
@@ -112,28 +112,28 @@ export class Outlet {
     }
     const rest = length - sent;
     // A datagram without bytes is not worth a queue that could hold any number of them.
-    if (rest === 0 || !this.#outlets.hasRoom(rest)) {
+    if (rest === 0 || !this.#senders.hasRoom(rest)) {
       counters.queueFull += datagramsIn(rest, segmentSize);
       return;
     }
     const before = this.#waiting.bytes;
     const bytes = buf.slice(start + sent, start + length);
     counters.queueFull += this.#waiting.push({ source, destination, bytes, segmentSize, ecn });
-    this.#outlets.noteWaiting(this, this.#waiting.bytes - before);
+    this.#senders.noteWaiting(this, this.#waiting.bytes - before);
   }
 
   /** Offers what waits; true when nothing waits any more. */
   drain(): boolean {
     const before = this.#waiting.bytes;
     const isEmpty = this.#drain();
-    this.#outlets.noteWaiting(this, this.#waiting.bytes - before);
+    this.#senders.noteWaiting(this, this.#waiting.bytes - before);
     return isEmpty;
   }
 
   /** Gives up what waits; the socket is about to be closed. */
   close(): void {
-    this.#outlets.noteWaiting(this, -this.#waiting.bytes);
-    this.#outlets.forget(this);
+    this.#senders.noteWaiting(this, -this.#waiting.bytes);
+    this.#senders.forget(this);
   }
 
   #drain(): boolean {
@@ -146,7 +146,7 @@ export class Outlet {
         return false;
       }
       if (result === SendResult.Refused) {
-        this.#outlets.counters.refused += datagramsIn(length, segmentSize);
+        this.#senders.counters.refused += datagramsIn(length, segmentSize);
       }
       this.#waiting.consume(length);
     }

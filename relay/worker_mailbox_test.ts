@@ -1,17 +1,17 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { slicePorts } from "./port_pool.ts";
-import { SiblingPipes, SiblingPost } from "./sibling_post.ts";
+import { WorkerMailbox, WorkerPipes } from "./worker_mailbox.ts";
 
 const onLinux = { ignore: Deno.build.os !== "linux" };
 const SLICES = slicePorts({ lowest: 50_000, highest: 50_299 }, 3);
 
 Deno.test({
-  name: "SiblingPost brings packets whole and in order to the worker that has the port",
+  name: "WorkerMailbox brings packets whole and in order to the worker that has the port",
   ...onLinux,
   fn() {
-    using pipes = SiblingPipes.open(SLICES);
-    const posts = SLICES.map((_, i) => new SiblingPost(pipes.siblings, i));
+    using pipes = WorkerPipes.open(SLICES);
+    const mailboxes = SLICES.map((_, i) => new WorkerMailbox(pipes.siblings, i));
     const packet = fc.record({
       from: fc.nat(2),
       to: fc.integer({ min: 50_000, max: 50_299 }),
@@ -23,11 +23,11 @@ Deno.test({
       fc.property(fc.array(packet, { maxLength: 60 }), (packets) => {
         for (const { from, to, family, ecn, data } of packets) {
           const buf = new Uint8Array([7, ...data, 7]);
-          posts[from]!.put(to, SLICES[from]!.lowest, family, ecn, buf, 1, 1 + data.length);
+          mailboxes[from]!.put(to, SLICES[from]!.lowest, family, ecn, buf, 1, 1 + data.length);
         }
-        for (const post of posts) post.flush();
-        for (const [i, post] of posts.entries()) {
-          const got = [...received(post)];
+        for (const mailbox of mailboxes) mailbox.flush();
+        for (const [i, mailbox] of mailboxes.entries()) {
+          const got = [...received(mailbox)];
           for (const from of [0, 1, 2]) {
             const sent = packets.filter((p) =>
               p.from === from && Math.floor((p.to - 5e4) / 100) === i
@@ -43,7 +43,7 @@ Deno.test({
               })),
             );
           }
-          assertEquals(post.lost, 0);
+          assertEquals(mailbox.lost, 0);
         }
       }),
       { numRuns: 30 },
@@ -52,11 +52,11 @@ Deno.test({
 });
 
 Deno.test({
-  name: "SiblingPost loses and counts what nobody fetches, and what is for nobody",
+  name: "WorkerMailbox loses and counts what nobody fetches, and what is for nobody",
   ...onLinux,
   fn() {
-    using pipes = SiblingPipes.open(SLICES);
-    const [sender, receiver] = [0, 1].map((i) => new SiblingPost(pipes.siblings, i));
+    using pipes = WorkerPipes.open(SLICES);
+    const [sender, receiver] = [0, 1].map((i) => new WorkerMailbox(pipes.siblings, i));
     const data = new Uint8Array(1200);
     let sent = 0;
     while (sender!.lost === 0 && sent < 1e6) {
@@ -74,11 +74,11 @@ Deno.test({
 });
 
 Deno.test({
-  name: "SiblingPost carries the longest and the shortest application data there can be",
+  name: "WorkerMailbox carries the longest and the shortest application data there can be",
   ...onLinux,
   fn() {
-    using pipes = SiblingPipes.open(SLICES);
-    const [sender, receiver] = [0, 2].map((i) => new SiblingPost(pipes.siblings, i));
+    using pipes = WorkerPipes.open(SLICES);
+    const [sender, receiver] = [0, 2].map((i) => new WorkerMailbox(pipes.siblings, i));
     const data = new Uint8Array(65_507).fill(5);
     sender!.put(50_250, 50_000, 6, 1, data, 0, data.length);
     sender!.put(50_250, 50_000, 6, 1, data, 0, 0);
@@ -87,10 +87,10 @@ Deno.test({
   },
 });
 
-function* received(post: SiblingPost) {
-  while (post.receive()) {
-    while (post.next()) {
-      const { port, peerPort, family, ecn, buffer, start, end } = post;
+function* received(mailbox: WorkerMailbox) {
+  while (mailbox.receive()) {
+    while (mailbox.next()) {
+      const { port, peerPort, family, ecn, buffer, start, end } = mailbox;
       assert(end >= start);
       yield { port, peerPort, family, ecn, data: [...buffer.subarray(start, end)] };
     }
