@@ -125,12 +125,7 @@ function runDataPlane<
       machine.shutDown(now);
       plane.stop();
     },
-    onTurn: () => {
-      for (let event; (event = machine.pollEvent()) !== undefined;) {
-        const notice = program.toNotice(event);
-        if (notice) channel.post(notice);
-      }
-    },
+    onTurn: passEventsOn,
   });
   log.info("Data plane is running", { interface: tun.name, aead: aead.name, ports: plane.ports });
   channel.post({
@@ -140,6 +135,13 @@ function runDataPlane<
   });
   plane.run();
   tun.close();
+
+  function passEventsOn(): void {
+    for (let event; (event = machine.pollEvent()) !== undefined;) {
+      const notice = program.toNotice(event);
+      if (notice) channel.post(notice);
+    }
+  }
 
   function onCommand(now: Millis, command: DataPlaneCommand<Command>): void {
     switch (command.tag) {
@@ -151,6 +153,8 @@ function runDataPlane<
         log.info("Data plane was reset", { ports: plane.ports });
         return channel.post({ tag: "public-key", publicKey: base64(machine.publicKey) });
       case "status":
+        // What it tells of must be in force by then: addresses set, routes there.
+        passEventsOn();
         return channel.post({ tag: "status", id: command.id, status: machine.status(now) });
       case "program": {
         const notice = program.handleCommand(now, machine, command.command);
