@@ -26,6 +26,7 @@ import {
   parseControlPacket,
 } from "@firezone/core/control";
 import {
+  icmpNetworkUnreachable,
   icmpProhibited,
   type IpAddress,
   isAddressAt,
@@ -44,13 +45,13 @@ import type {
   ClientResource,
   Filter,
   FlowCreated,
-  IpStack,
 } from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis } from "@firezone/core/units";
 import { CLIENT_ROUTES, isInTunnelRange } from "./address_plan.ts";
 import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
 import { type DomainRecord, DomainTable } from "./domain_table.ts";
+import { hasFamily } from "./ip_stack.ts";
 import { PendingFlows } from "./pending_flows.ts";
 import { ResourceTable, type Route, type RouteStatus } from "./resource_table.ts";
 
@@ -247,9 +248,12 @@ export class ClientState {
 
   // ---- names
 
-  /** A name of DNS resources got its addresses, now or in an earlier run. */
-  addDomain(record: DomainRecord): void {
-    this.#domains.put(record);
+  /**
+   * Takes all names that have addresses, from earlier runs too, with the resources that they belong to
+   * now. A name that is not among them belongs to none.
+   */
+  setDomains(records: readonly DomainRecord[]): void {
+    this.#domains.replace(records);
   }
 
   /** A name was asked for: it may have other real addresses by now. */
@@ -302,6 +306,9 @@ export class ClientState {
       : this.#resources.match(buf, packet);
     if (route === undefined) {
       this.#drops.noResource++;
+      // A program keeps an address longer than the name has its resource or its family.
+      const reply = domain && icmpNetworkUnreachable(buf, packet);
+      if (reply) this.#packets.push(reply);
       return;
     }
     if (!route.filter.admits(packet.protocol, packet.destinationPort)) {
@@ -440,7 +447,7 @@ export class ClientState {
     const resource = this.#resources.get(resourceId)?.resource;
     const record = this.#domains.get(domain);
     if (!record || resource?.type !== "dns") return undefined;
-    const proxyIps = record.proxyIps.filter((ip) => answersWith(resource.ipStack, ip));
+    const proxyIps = record.proxyIps.filter((ip) => hasFamily(resource.ipStack, ip.family));
     return assignedIpsPacket({ resourceId, domain, proxyIps });
   }
 
@@ -620,10 +627,6 @@ export class ClientState {
       : this.#interface?.ipv6;
     return ours !== undefined && isAddressAt(ours, buf, offset);
   }
-}
-
-function answersWith(stack: IpStack, ip: IpAddress): boolean {
-  return stack === "dual" || stack === (ip.family === 4 ? "ipv4_only" : "ipv6_only");
 }
 
 /** Whether two versions of a resource give access to the same, by the same sites. */

@@ -35,7 +35,7 @@ function handleCommand(
 ): ClientNotice | undefined {
   switch (command.tag) {
     case "domains":
-      for (const domain of command.domains) machine.addDomain(toRecord(domain));
+      machine.setDomains(command.domains.map(toRecord));
       return undefined;
     case "domain-resolved":
       machine.handleDomainResolved(now, toRecord(command.domain));

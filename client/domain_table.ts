@@ -30,6 +30,14 @@ export class DomainTable {
     for (const ip of record.proxyIps) this.#table.insert(hostPrefix(ip), slot);
   }
 
+  /** Takes all names anew; the others keep their addresses, which lead nowhere. */
+  replace(records: readonly DomainRecord[]): void {
+    for (const [slot, record] of this.#slots.entries()) {
+      this.#slots[slot] = { ...record, resourceIds: [] };
+    }
+    for (const record of records) this.put(record);
+  }
+
   /** The record of a name. */
   get(domain: string): DomainRecord | undefined {
     const slot = this.#slotOf.get(domain);

@@ -17,6 +17,7 @@ import {
 import type { Connection } from "@firezone/core/connectivity";
 import type { ClientResource } from "@firezone/core/portal";
 import { TUNNEL_RANGES } from "./address_plan.ts";
+import { hasFamily } from "./ip_stack.ts";
 
 const EVERYTHING = [prefix("0.0.0.0/0"), prefix("::/0")];
 
@@ -118,12 +119,17 @@ export class ResourceTable {
     return admitting(this.#slots[slot]!, packet);
   }
 
-  /** The best of these resources for a packet, in their order; see {@link match}. */
+  /**
+   * The best of these DNS resources for a packet, in their order; see {@link match}. One that has no
+   * addresses of the packet's family is not among them.
+   */
   choose(resourceIds: readonly string[], packet: PacketRef): Route | undefined {
     let first: Route | undefined;
     for (let i = 0; i < resourceIds.length; i++) {
       const route = this.#routes.get(resourceIds[i]!);
-      if (route?.filter.admits(packet.protocol, packet.destinationPort)) return route;
+      if (route?.resource.type !== "dns") continue;
+      if (!hasFamily(route.resource.ipStack, packet.version)) continue;
+      if (route.filter.admits(packet.protocol, packet.destinationPort)) return route;
       first ??= route;
     }
     return first;

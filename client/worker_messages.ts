@@ -24,7 +24,7 @@ export interface DomainText {
 
 /** Main thread to worker. */
 export type ClientCommand =
-  /** Names that had addresses before. */
+  /** All names that have addresses now; see `ClientState.setDomains`. */
   | { readonly tag: "domains"; readonly domains: readonly DomainText[] }
   /** A name was asked for. */
   | { readonly tag: "domain-resolved"; readonly domain: DomainText }

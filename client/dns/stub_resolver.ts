@@ -2,6 +2,7 @@
  * The resolver that the operating system asks while the client runs, without its sockets.
  *
  *     query ──► canary ──► NXDOMAIN
+ *           ├─► resolver.arpa ──────────────────► nothing
  *           ├─► name of the system ─────────────► a server of the system
  *           ├─► name of a DNS resource ─┬─ A, AAAA, ANY ──► proxy addresses
  *           │                           ├─ HTTPS, SVCB ───► nothing
@@ -11,7 +12,9 @@
  *
  * The real addresses of a resource never reach whoever asks: packets to them would bypass the
  * tunnel. That is why HTTPS and SVCB, which may hold addresses, are answered empty, and why ANY,
- * which holds everything, is answered like A and AAAA.
+ * which holds everything, is answered like A and AAAA. Where others are asked about such a name and
+ * deny that it exists, they are only believed as to the type: caches take NXDOMAIN for all types, and
+ * would deny the addresses, too.
  *
  * Owns: what is answered, deadlines, proxy addresses, the cache. Does not own: sockets, who is
  * allowed to ask, where records are kept.
@@ -20,6 +23,7 @@
 
 import {
   type AnswerRecord,
+  asNoData,
   CLASS_IN,
   type DnsQuery,
   effectiveServers,
@@ -42,11 +46,12 @@ import {
   truncateAnswer,
   type UpstreamServer,
 } from "@firezone/core/dns";
-import type { Family, IpAddress, SocketAddress } from "@firezone/core/ip";
+import type { IpAddress, SocketAddress } from "@firezone/core/ip";
 import type { IpStack } from "@firezone/core/portal";
 import type { RandomBytes } from "@firezone/core/random";
 import { after, type Millis } from "@firezone/core/units";
 import { Deadlines } from "@firezone/core/deadlines";
+import { hasFamily } from "../ip_stack.ts";
 import { reverseLookupAddress } from "./reverse_name.ts";
 
 /** How a query came, and how it is forwarded. */
@@ -147,6 +152,11 @@ export const MAX_IN_FLIGHT = 1000;
 
 /** Mozilla's sign that applications should leave DNS to the system. */
 const CANARY = "use-application-dns.net";
+/**
+ * Where encrypted servers are discovered (RFC 9462 §6.4: not to be forwarded). Whoever turned to one
+ * of those would not ask us any more.
+ */
+const DISCOVERY = "resolver.arpa";
 /** Short, so that programs ask again and we learn which names are in use. */
 const RESOURCE_TTL_SECONDS = 1;
 
@@ -281,9 +291,13 @@ export class StubResolver<Client> {
     const asked = { client, transport, query };
     const server = this.#sentinels.serverOf(sentinel);
     if (name === CANARY) return this.#answer(asked, makeAnswer(query, Rcode.NxDomain));
+    if (name === DISCOVERY || name.endsWith(`.${DISCOVERY}`)) {
+      return this.#answer(asked, makeAnswer(query, Rcode.NoError));
+    }
     if (this.#systemNames.has(name)) return this.#askSystem(now, asked, server);
-    if (query.question.class === CLASS_IN && this.#answerForResource(now, asked)) return;
-    if (query.question.type === RecordType.PTR && this.#answerReverse(asked)) return;
+    if (query.question.class === CLASS_IN) {
+      if (this.#answerForResource(now, asked) || this.#answerReverse(asked)) return;
+    }
     this.#forward(now, asked, server);
   }
 
@@ -295,7 +309,11 @@ export class StubResolver<Client> {
       this.#cache.put(now, serverKey(pending.target), pending.query, message);
     }
     this.#stop(forwardId);
-    this.#answer(pending, returnedAnswer(message, pending.query.id));
+    const answer = returnedAnswer(message, pending.query.id);
+    const { name, class: qclass } = pending.query.question;
+    const isOfResource = qclass === CLASS_IN && this.#match(name).matches.length > 0;
+    if (isOfResource && !this.#systemNames.has(name)) asNoData(answer);
+    this.#answer(pending, answer);
     return true;
   }
 
@@ -342,22 +360,19 @@ export class StubResolver<Client> {
     if (!isHostLike || name === "") return false;
     const { domain, matches } = this.#match(name);
     if (matches.length === 0) return false;
-    const best = matches.filter(({ pattern }) => pattern.compareTo(matches[0]!.pattern) === 0);
     switch (type) {
       case RecordType.A:
       case RecordType.AAAA:
-      case RecordType.ANY: {
-        const stacks = best.map(({ value }) => value.ipStack);
-        this.#answerAddresses(asked, domain, stacks, matches.map(({ value }) => value.id));
+      case RecordType.ANY:
+        this.#answerAddresses(asked, domain, matches.map(({ value }) => value));
         return true;
-      }
       case RecordType.HTTPS:
       case RecordType.SVCB:
         this.#answer(asked, makeAnswer(asked.query, Rcode.NoError));
         return true;
       case RecordType.SRV:
       case RecordType.TXT: {
-        const target: ForwardTarget = { tag: "site", resourceId: best[0]!.value.id };
+        const target: ForwardTarget = { tag: "site", resourceId: matches[0]!.value.id };
         this.#start(now, asked, target, [], after(now, QUERY_TIMEOUT_MS));
         return true;
       }
@@ -379,11 +394,11 @@ export class StubResolver<Client> {
     return { domain, matches: this.#resources.matching(domain) };
   }
 
+  /** With the families of all its resources: which of them a packet takes is decided by packet. */
   #answerAddresses(
     asked: Asked<Client>,
     domain: string,
-    stacks: readonly IpStack[],
-    resourceIds: readonly string[],
+    resources: readonly DnsResource[],
   ): void {
     const isNew = !this.#proxies.has(domain);
     const proxyIps = this.#proxies.assign(domain);
@@ -392,10 +407,11 @@ export class StubResolver<Client> {
       return this.#fail(asked);
     }
     if (isNew) this.#events.push({ tag: "records-changed" });
+    const resourceIds = resources.map(({ id }) => id);
     this.#events.push({ tag: "domain-resolved", resolved: { domain, proxyIps, resourceIds } });
     const { type } = asked.query.question;
     const records = proxyIps
-      .filter(({ family }) => stacks.some((stack) => hasFamily(stack, family)))
+      .filter(({ family }) => resources.some(({ ipStack }) => hasFamily(ipStack, family)))
       .map(({ family, bytes }): AnswerRecord => ({
         type: family === 4 ? RecordType.A : RecordType.AAAA,
         ttlSeconds: RESOURCE_TTL_SECONDS,
@@ -407,6 +423,7 @@ export class StubResolver<Client> {
 
   /** Answers which name a proxy address stands for; false when it stands for none. */
   #answerReverse(asked: Asked<Client>): boolean {
+    if (asked.query.question.type !== RecordType.PTR) return false;
     const ip = reverseLookupAddress(asked.query.question.name);
     const domain = ip && this.#proxies.domainOf(ip);
     // An address whose resource is gone means nothing any more.
@@ -489,10 +506,6 @@ interface Asked<Client> {
   readonly client: Client;
   readonly transport: DnsTransport;
   readonly query: DnsQuery;
-}
-
-function hasFamily(stack: IpStack, family: Family): boolean {
-  return stack === "dual" || stack === (family === 4 ? "ipv4_only" : "ipv6_only");
 }
 
 function toName(text: string): string {

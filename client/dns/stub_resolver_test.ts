@@ -26,6 +26,9 @@ Deno.test("StubResolver answers or forwards by the table", async (t) => {
   const table: [name: string, type: string, outcome: string][] = [
     ["use-application-dns.net", "A", "NXDOMAIN:"],
     ["use-application-dns.net", "AAAA", "NXDOMAIN:"],
+    ["_dns.resolver.arpa", "SVCB", "NOERROR:"],
+    ["resolver.arpa", "A", "NOERROR:"],
+    ["my-resolver.arpa", "A", FORWARD],
     ["USE-application-dns.NET", "A", "NXDOMAIN:"],
     ["db.example.com", "A", `NOERROR: ${PROXY_V4}`],
     ["DB.Example.COM", "A", `NOERROR: ${PROXY_V4}`],
@@ -111,7 +114,7 @@ Deno.test("StubResolver tells of a resource's name every time, and of new record
   assertEquals(others, []);
 });
 
-Deno.test("StubResolver names all resources of a name, and the most specific decides the families", () => {
+Deno.test("StubResolver names all resources of a name, the most specific first", () => {
   const run = start();
   run.resolver.setResources([
     { id: "all", pattern: "**", ipStack: "dual" },
@@ -119,22 +122,40 @@ Deno.test("StubResolver names all resources of a name, and the most specific dec
     { id: "star", pattern: "*.example.com", ipStack: "dual" },
   ]);
   run.ask("db.example.com", "AAAA");
-  assertEquals(run.answers(), ["NOERROR:"]);
+  assertEquals(run.answers(), [`NOERROR: ${PROXY_V6}`]);
   const resolved = run.events().find((event) => event.tag === "domain-resolved");
   assertEquals(resolved?.resolved.resourceIds, ["exact", "star", "all"]);
   run.ask("db.example.com", "TXT");
   assertEquals(run.forwarded().target, { tag: "site", resourceId: "exact" });
 });
 
-Deno.test("StubResolver answers both families when two resources of one pattern differ", () => {
-  const run = start();
-  run.resolver.setResources([
-    { id: "a", pattern: "db.example.com", ipStack: "ipv4_only" },
-    { id: "b", pattern: "db.example.com", ipStack: "ipv6_only" },
-  ]);
-  run.ask("db.example.com", "A");
-  run.ask("db.example.com", "AAAA");
-  assertEquals(run.answers(), [`NOERROR: ${PROXY_V4}`, `NOERROR: ${PROXY_V6}`]);
+Deno.test("StubResolver answers the families of all resources of a name", () => {
+  for (const other of ["db.example.com", "*.example.com", "**"]) {
+    const run = start();
+    run.resolver.setResources([
+      { id: "a", pattern: "db.example.com", ipStack: "ipv4_only" },
+      { id: "b", pattern: other, ipStack: "ipv6_only" },
+    ]);
+    run.ask("db.example.com", "A");
+    run.ask("db.example.com", "AAAA");
+    assertEquals(run.answers(), [`NOERROR: ${PROXY_V4}`, `NOERROR: ${PROXY_V6}`]);
+  }
+});
+
+Deno.test("StubResolver lets nobody deny the name of a resource, only records of a type", () => {
+  const NXDOMAIN = 3;
+  const rcodeOf = (name: string, type: string, flags = NXDOMAIN) => {
+    const run = start({ pattern: "*.example.com" }, { systemNames: ["portal.example.com"] });
+    run.ask(name, type);
+    run.reply(run.forwarded(), { flags });
+    return run.answer().rcode;
+  };
+  assertEquals(rcodeOf("db.example.com", "MX"), "NOERROR");
+  assertEquals(rcodeOf("DB.example.com", "SSHFP"), "NOERROR");
+  assertEquals(rcodeOf("db.example.com", "SRV"), "NOERROR");
+  assertEquals(rcodeOf("db.example.com", "MX", 2), "SERVFAIL");
+  assertEquals(rcodeOf("db.example.org", "MX"), "NXDOMAIN");
+  assertEquals(rcodeOf("portal.example.com", "A"), "NXDOMAIN");
 });
 
 Deno.test("StubResolver answers PTR for proxy addresses while their resource is there", () => {

@@ -76,6 +76,12 @@ export function returnedAnswer(message: Uint8Array, id: number): Uint8Array {
   return bytes;
 }
 
+/** Makes an answer that denies a name (NXDOMAIN) one that only denies records of the type. */
+export function asNoData(message: Uint8Array): void {
+  const flags = readU16(message, 2);
+  if ((flags & Flag.RCODE) === Rcode.NxDomain) writeU16(message, 2, flags & ~Flag.RCODE);
+}
+
 /**
  * An answer that fits: itself, or what says that there is more over TCP (RFC 2181 §9).
  *

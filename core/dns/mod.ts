@@ -4,6 +4,7 @@
  */
 export {
   type AnswerRecord,
+  asNoData,
   isAnswerTo,
   makeAnswer,
   returnedAnswer,

@@ -1,0 +1,114 @@
+import { assertEquals } from "@std/assert";
+import { selectAead } from "@firezone/core/crypto";
+import { ip, type IpAddress, PROTOCOL } from "@firezone/core/ip";
+import type { ClientResource, IpStack } from "@firezone/core/portal";
+import { seededRandom } from "@firezone/core/testing";
+import type { Millis } from "@firezone/core/units";
+import { ClientState } from "./client_state.ts";
+
+const OURS = { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") };
+const DOMAIN = "db.example.com";
+const PROXY_V4 = ip("100.96.0.1");
+const PROXY_V6 = ip("fd00:2021:1111:8000::1");
+const NOW = 1_000 as Millis;
+
+Deno.test("of two resources of a name the one that has the packet's family is asked for", () => {
+  const run = start([resource("v4", "ipv4_only"), resource("v6", "ipv6_only")]);
+  for (const [order, resourceIds] of [["v4", "v6"], ["v6", "v4"]].entries()) {
+    run.machine.setDomains([{ domain: DOMAIN, proxyIps: [PROXY_V4, PROXY_V6], resourceIds }]);
+    run.advance(10_000 * order);
+    run.send(OURS.ipv4, PROXY_V4);
+    assertEquals(run.requested(), ["v4"]);
+    run.send(OURS.ipv6, PROXY_V6);
+    assertEquals(run.requested(), ["v6"]);
+  }
+});
+
+Deno.test("an address of a family or a name that no resource has any more is unreachable at once", () => {
+  const run = start([resource("v4", "ipv4_only")]);
+  const proxyIps = [PROXY_V4, PROXY_V6];
+  run.machine.setDomains([{ domain: DOMAIN, proxyIps, resourceIds: ["v4"] }]);
+  run.send(OURS.ipv6, PROXY_V6);
+  assertEquals(run.replies(), ["ICMPv6 1.0"]);
+
+  // The resource stays, but its pattern has changed: the name is not listed any more.
+  run.machine.setDomains([]);
+  run.send(OURS.ipv4, PROXY_V4);
+  assertEquals(run.replies(), ["ICMP 3.0"]);
+  assertEquals(run.requested(), []);
+  run.send(OURS.ipv4, ip("100.96.7.7"));
+  assertEquals(run.replies(), []);
+});
+
+function resource(id: string, ipStack: IpStack): ClientResource {
+  return {
+    type: "dns",
+    id,
+    name: id,
+    pattern: DOMAIN,
+    ipStack,
+    addressDescription: undefined,
+    sites: [],
+    filters: [],
+  };
+}
+
+/** A client with these resources and nobody around it. */
+function start(resources: readonly ClientResource[]) {
+  const random = seededRandom(1);
+  const machine = new ClientState({
+    privateKey: random(32),
+    aead: selectAead("node"),
+    random,
+    unixMillisAtZero: 0,
+  });
+  let now = NOW;
+  const batch = { buffer: new Uint8Array(2_000), reserve: () => 0, commit: () => {} };
+  machine.handlePortalMessage(now, {
+    tag: "init",
+    interface: { ...OURS, upstreamDns: [], upstreamDoh: [], searchDomain: undefined },
+    resources,
+    relays: [],
+    skippedResources: 0,
+  });
+  return {
+    machine,
+    advance(ms: number) {
+      now = (now + ms) as Millis;
+    },
+    send(from: IpAddress, to: IpAddress) {
+      const packet = udpPacket(from, to);
+      machine.handleTunPacket(now, packet, 0, packet.length, batch);
+    },
+    /** Resources that a gateway was asked for. */
+    requested(): string[] {
+      const ids: string[] = [];
+      for (let event; (event = machine.pollEvent()) !== undefined;) {
+        if (event.tag === "request-flow") ids.push(event.resourceId);
+      }
+      return ids;
+    },
+    /** What came back into TUN: protocol, type and code. */
+    replies(): string[] {
+      const texts: string[] = [];
+      for (let packet; (packet = machine.pollPacket()) !== undefined;) {
+        const at = packet[0]! >> 4 === 4 ? 20 : 40;
+        const name = at === 20 ? "ICMP" : "ICMPv6";
+        texts.push(`${name} ${packet[at]}.${packet[at + 1]}`);
+      }
+      return texts;
+    },
+  };
+}
+
+/** Without checksums: nothing here looks at them. */
+function udpPacket(from: IpAddress, to: IpAddress): Uint8Array {
+  const header = from.family === 4 ? 20 : 40;
+  const packet = new Uint8Array(header + 9);
+  if (from.family === 4) packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 64, PROTOCOL.udp]);
+  else packet.set([0x60, 0, 0, 0, 0, 9, PROTOCOL.udp, 64]);
+  packet.set(from.bytes, from.family === 4 ? 12 : 8);
+  packet.set(to.bytes, from.family === 4 ? 16 : 24);
+  packet.set([0x20, 0, 0, 80, 0, 9], header);
+  return packet;
+}
