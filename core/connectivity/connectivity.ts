@@ -20,7 +20,7 @@ import { Deadlines } from "../deadlines.ts";
 import { Candidate, parseCandidate } from "../ice/mod.ts";
 import type { SocketAddress } from "../ip/address.ts";
 import { randomBelow, type RandomBytes } from "../random.ts";
-import { looksLikeStun, parseStunMessage, type StunMessage } from "../stun/mod.ts";
+import { looksLikeStun, parseStunMessage } from "../stun/mod.ts";
 import type { DatagramBatch, Transmit } from "../transmit.ts";
 import {
   Allocation,
@@ -32,14 +32,13 @@ import {
   RELAY_REALM,
 } from "../turn/mod.ts";
 import { earlier, type Millis } from "../units.ts";
-import {
-  peekReceiverIndex,
-  WireGuardNode,
-  type WireGuardResult,
-  type WireGuardTunnel,
-} from "../wireguard/mod.ts";
-import { byPriority, Connection, type ConnectionParameters } from "./connection.ts";
-import { type Path, relayedTransmit } from "./path.ts";
+import { peekReceiverIndex, WireGuardNode, type WireGuardResult } from "../wireguard/mod.ts";
+import { Connection, type ConnectionParameters } from "./connection.ts";
+import { ConnectionTable } from "./connection_table.ts";
+import { LocalCandidates } from "./local_candidates.ts";
+import { relayedTransmit } from "./path.ts";
+import { quickRelays } from "./relay_choice.ts";
+import { type ConnectionStatus, connectionStatus, type PathStatus, pathStatus } from "./status.ts";
 import type { Role } from "./timing.ts";
 
 /** A relay that the portal offers; one relay may be reachable over both families. */
@@ -87,38 +86,6 @@ export interface Decapsulated {
   length: number;
 }
 
-/** A path in words, for status pages and logs. */
-export interface PathStatus {
-  /** Whether our own relay is in between. */
-  readonly kind: "direct" | "relayed";
-  /** Our address as the peer sees it, or our socket's. */
-  readonly local: string;
-  /** The peer's address as our end sees it. */
-  readonly remote: string;
-  /** Whether the peer's end goes through a relay. */
-  readonly remoteRelayed: boolean;
-  /** Our relay, when `kind` is `relayed`. */
-  readonly relay?: string;
-}
-
-/** How a connection is doing, for status pages and logs. */
-export interface ConnectionStatus {
-  /** The peer's id at the portal. */
-  readonly peerId: string;
-  /** `connecting` until the first handshake. */
-  readonly state: "connecting" | "connected" | "idle";
-  /** The nominated path. */
-  readonly path?: PathStatus;
-  /** Round-trip time of the last check on the path, in milliseconds. */
-  readonly rttMs?: number;
-  /** Milliseconds since the last handshake. */
-  readonly lastHandshakeMs?: number;
-  /** Bytes of WireGuard data messages sent. */
-  readonly txBytes: number;
-  /** Bytes of WireGuard data messages received. */
-  readonly rxBytes: number;
-}
-
 /** Datagrams dropped, by reason. */
 export interface DropCounters {
   /** Nothing we know of. */
@@ -160,14 +127,9 @@ export class Connectivity {
   readonly #options: ConnectivityOptions;
   #node: WireGuardNode;
 
-  readonly #connections = new Map<string, Connection>();
-  readonly #byPublicKey = new Map<string, Connection>();
-  readonly #byUfrag = new Map<string, Connection>();
-  readonly #byTunnel = new Map<WireGuardTunnel, Connection>();
+  readonly #connections = new ConnectionTable();
   readonly #allocations = new Map<string, Allocation>();
-  readonly #serverReflexive = new Map<string, { relayId: string; candidate: Candidate }>();
-  readonly #relayed = new Map<string, { relayId: string; candidate: Candidate }>();
-  readonly #hosts = new Map<string, Candidate>();
+  readonly #candidates = new LocalCandidates();
 
   readonly #deadlines = new Deadlines<Connection | Allocation>();
   /** Used on the packet path since the last drain: their queues and deadlines are out of date. */
@@ -197,7 +159,7 @@ export class Connectivity {
 
   /** All connections. */
   connections(): Iterable<Connection> {
-    return this.#connections.values();
+    return this.#connections;
   }
 
   /** Whether a relay is left for a new connection. */
@@ -236,10 +198,7 @@ export class Connectivity {
       this.#node,
       this.#random,
     );
-    this.#connections.set(peerId, connection);
-    this.#byPublicKey.set(connection.remotePublicKeyText, connection);
-    this.#byUfrag.set(parameters.localCredentials.username, connection);
-    this.#byTunnel.set(connection.tunnel, connection);
+    this.#connections.add(connection);
     connection.useAllocation(now, allocation);
     this.#offerAll(now, connection);
     this.#drainConnection(connection);
@@ -308,12 +267,10 @@ export class Connectivity {
    * new key.
    */
   reset(now: Millis, privateKey: Uint8Array): void {
-    for (const connection of [...this.#connections.values()]) this.#remove(connection);
+    for (const connection of [...this.#connections]) this.#remove(connection);
     this.#events.length = 0;
     this.#transmits.length = 0;
-    this.#hosts.clear();
-    this.#serverReflexive.clear();
-    this.#relayed.clear();
+    this.#candidates.clear();
     this.#node.dispose();
     this.#node = this.#makeNode(privateKey);
     for (const allocation of this.#allocations.values()) {
@@ -404,10 +361,7 @@ export class Connectivity {
 
   /** A snapshot of all connections. */
   status(now: Millis): ConnectionStatus[] {
-    return Array.from(
-      this.#connections.values(),
-      (connection) => connectionStatus(now, connection),
-    );
+    return Array.from(this.#connections, (connection) => connectionStatus(now, connection));
   }
 
   // ---- demultiplexing
@@ -449,21 +403,10 @@ export class Connectivity {
       this.#drainAllocation(now, allocation);
       return "handled";
     }
-    const connection = this.#connectionOf(message);
+    const connection = this.#connections.receiverOf(message);
     if (!connection?.handleStun(now, local, from, message)) return this.#drop("unexpectedStun");
     this.#drainConnection(connection);
     return "handled";
-  }
-
-  /** Requests name our user fragment, responses a transaction of ours. */
-  #connectionOf(message: StunMessage): Connection | undefined {
-    if (message.class === "request") {
-      return this.#byUfrag.get(message.username?.split(":", 1)[0] ?? "");
-    }
-    for (const connection of this.#connections.values()) {
-      if (connection.agent.owns(message.transactionId)) return connection;
-    }
-    return undefined;
   }
 
   /** @param relay the allocation that `from` is a peer of, if it came through one */
@@ -500,10 +443,10 @@ export class Connectivity {
     const index = peekReceiverIndex(buf, start, end);
     if (index !== undefined) {
       const tunnel = this.#node.tunnelForIndex(index);
-      return tunnel && this.#byTunnel.get(tunnel);
+      return tunnel && this.#connections.withTunnel(tunnel);
     }
     const initiation = this.#node.identifyInitiation(now, from, buf, start, end);
-    if (initiation.tag === "peer") return this.#byPublicKey.get(initiation.publicKey);
+    if (initiation.tag === "peer") return this.#connections.withPublicKey(initiation.publicKey);
     if (initiation.tag === "cookie-reply") {
       const payload = initiation.datagram;
       const reply = relay
@@ -528,16 +471,9 @@ export class Connectivity {
     return undefined;
   }
 
-  /**
-   * One of the quick relays: with two of them, those within 1.5 times the best round trip, else
-   * those that are no outliers. Relays not measured yet count only when none is.
-   */
   #chooseAllocation(): Allocation | undefined {
-    const all = [...this.#allocations.values()];
-    const measured = all.filter((allocation) => allocation.rttMs !== undefined);
-    const quick = quickest(measured);
-    const among = quick.length > 0 ? quick : all;
-    return among.length === 0 ? undefined : among[randomBelow(this.#random, among.length)];
+    const quick = quickRelays([...this.#allocations.values()]);
+    return quick.length === 0 ? undefined : quick[randomBelow(this.#random, quick.length)];
   }
 
   #drainAllocation(now: Millis, allocation: Allocation): void {
@@ -558,12 +494,12 @@ export class Connectivity {
 
   #onAllocation(now: Millis, allocation: Allocation, event: AllocationEvent): void {
     switch (event.tag) {
-      case "host-address":
-        return this.#addHost(now, event.address);
+      case "host-address": {
+        const host = this.#candidates.addHost(event.address);
+        return host && this.#offer(now, host);
+      }
       case "candidate-added":
-        return event.candidate.kind === "relay"
-          ? this.#addRelayed(now, allocation, event.candidate)
-          : this.#addServerReflexive(now, allocation, event.candidate);
+        return this.#addCandidate(now, allocation, event.candidate);
       case "candidate-removed":
         return this.#removeCandidate(now, allocation, event.candidate);
       case "refused": {
@@ -579,23 +515,10 @@ export class Connectivity {
     }
   }
 
-  #addHost(now: Millis, address: SocketAddress): void {
-    if (this.#hosts.has(address.key)) return;
-    const candidate = Candidate.host(address);
-    this.#hosts.set(address.key, candidate);
-    this.#offer(now, candidate);
-  }
-
-  /** One per relay and family: behind a symmetric NAT every binding would add another. */
-  #addServerReflexive(now: Millis, allocation: Allocation, candidate: Candidate): void {
-    const relayId = allocation.id;
-    this.#serverReflexive.set(`${relayId} ${candidate.address.family}`, { relayId, candidate });
-    this.#offer(now, candidate);
-  }
-
-  #addRelayed(now: Millis, allocation: Allocation, candidate: Candidate): void {
-    this.#relayed.set(candidate.address.key, { relayId: allocation.id, candidate });
-    for (const connection of this.#connections.values()) {
+  #addCandidate(now: Millis, allocation: Allocation, candidate: Candidate): void {
+    this.#candidates.addFromRelay(allocation.id, candidate);
+    if (candidate.kind !== "relay") return this.#offer(now, candidate);
+    for (const connection of this.#connections) {
       if (connection.allocation !== allocation) continue;
       connection.addLocalCandidate(now, candidate, allocation);
       this.#drainConnection(connection);
@@ -604,32 +527,24 @@ export class Connectivity {
 
   /** Only relayed candidates die with their allocation: the others may still work. */
   #removeCandidate(now: Millis, allocation: Allocation, candidate: Candidate): void {
-    if (candidate.kind !== "relay") {
-      this.#serverReflexive.delete(`${allocation.id} ${candidate.address.family}`);
-      return;
-    }
-    this.#relayed.delete(candidate.address.key);
-    for (const connection of this.#connections.values()) {
+    this.#candidates.removeFromRelay(allocation.id, candidate);
+    if (candidate.kind !== "relay") return;
+    for (const connection of this.#connections) {
       connection.invalidateLocalCandidate(now, candidate);
       this.#drainConnection(connection);
     }
   }
 
   #offer(now: Millis, candidate: Candidate): void {
-    for (const connection of this.#connections.values()) {
+    for (const connection of this.#connections) {
       connection.addLocalCandidate(now, candidate);
       this.#drainConnection(connection);
     }
   }
 
-  /** Gives a connection every candidate there is, the best first. */
+  /** Gives a connection every candidate there is. */
   #offerAll(now: Millis, connection: Connection): void {
-    const candidates = [...this.#hosts.values()];
-    for (const { candidate } of this.#serverReflexive.values()) candidates.push(candidate);
-    for (const { relayId, candidate } of this.#relayed.values()) {
-      if (relayId === connection.allocation?.id) candidates.push(candidate);
-    }
-    for (const candidate of byPriority(candidates)) {
+    for (const candidate of this.#candidates.forRelay(connection.allocation?.id)) {
       const relay = candidate.kind === "relay" ? connection.allocation : undefined;
       connection.addLocalCandidate(now, candidate, relay);
     }
@@ -640,10 +555,8 @@ export class Connectivity {
     if (!allocation) return;
     this.#allocations.delete(id);
     this.#deadlines.delete(allocation);
-    for (const entries of [this.#serverReflexive, this.#relayed]) {
-      for (const [key, { relayId }] of entries) if (relayId === id) entries.delete(key);
-    }
-    for (const connection of this.#connections.values()) {
+    this.#candidates.forgetRelay(id);
+    for (const connection of this.#connections) {
       if (connection.allocation !== allocation) continue;
       for (const family of [4, 6] as const) {
         const address = allocation.relayedAddress(family);
@@ -656,7 +569,7 @@ export class Connectivity {
 
   /** Moves every connection whose relay is gone to another one, if there is one. */
   #rehome(now: Millis): void {
-    for (const connection of this.#connections.values()) {
+    for (const connection of this.#connections) {
       if (connection.allocation !== undefined) continue;
       const allocation = this.#chooseAllocation();
       if (!allocation) return;
@@ -674,14 +587,7 @@ export class Connectivity {
   }
 
   #remove(connection: Connection): void {
-    const { peerId, remotePublicKeyText } = connection;
-    this.#connections.delete(peerId);
-    if (this.#byPublicKey.get(remotePublicKeyText) === connection) {
-      this.#byPublicKey.delete(remotePublicKeyText);
-    }
-    const ufrag = connection.parameters.localCredentials.username;
-    if (this.#byUfrag.get(ufrag) === connection) this.#byUfrag.delete(ufrag);
-    this.#byTunnel.delete(connection.tunnel);
+    this.#connections.delete(connection);
     this.#deadlines.delete(connection);
     this.#touched.delete(connection);
     connection.dispose();
@@ -719,49 +625,8 @@ export class Connectivity {
       }
     }
     if (connection.allocation) this.#pullTransmits(connection.allocation);
-    if (this.#connections.get(peerId) === connection) {
+    if (this.#connections.has(connection)) {
       this.#deadlines.set(connection, connection.pollTimeout());
     }
   }
-}
-
-/** The measured relays worth using; see {@link Connectivity} on relay choice. */
-function quickest(measured: Allocation[]): Allocation[] {
-  if (measured.length === 0) return [];
-  const rtts = measured.map((allocation) => allocation.rttMs!);
-  const limit = rtts.length <= 2
-    ? 1.5 * Math.min(...rtts)
-    : median(rtts) + 3 * Math.max(2, median(rtts.map((rtt) => Math.abs(rtt - median(rtts)))));
-  return measured.filter((allocation) => allocation.rttMs! <= limit);
-}
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function connectionStatus(now: Millis, connection: Connection): ConnectionStatus {
-  const { path, tunnel, peerId } = connection;
-  const rttMs = connection.agent.nominated?.rttMs;
-  return {
-    peerId,
-    state: !connection.isEstablished ? "connecting" : connection.isIdle ? "idle" : "connected",
-    ...path && { path: pathStatus(path) },
-    ...rttMs !== undefined && { rttMs },
-    ...tunnel.lastHandshakeAt !== undefined && { lastHandshakeMs: now - tunnel.lastHandshakeAt },
-    txBytes: tunnel.txBytes,
-    rxBytes: tunnel.rxBytes,
-  };
-}
-
-function pathStatus(path: Path): PathStatus {
-  const relay = path.kind === "relayed" ? path.allocation.activeServer : undefined;
-  return {
-    kind: path.kind,
-    local: path.local.key,
-    remote: path.remote.key,
-    remoteRelayed: path.remoteKind === "relay",
-    ...relay && { relay: relay.key },
-  };
 }

@@ -6,4 +6,5 @@
 export * from "./connection.ts";
 export * from "./connectivity.ts";
 export * from "./path.ts";
+export * from "./status.ts";
 export * from "./timing.ts";

@@ -1,0 +1,74 @@
+/**
+ * All connections, found by whatever a datagram or a message tells about them.
+ *
+ * Owns: four indexes that agree. Does not own: the connections' lives.
+ * @module
+ */
+
+import type { StunMessage } from "../stun/mod.ts";
+import type { WireGuardTunnel } from "../wireguard/mod.ts";
+import type { Connection } from "./connection.ts";
+
+/** Connections by peer, public key, ICE user fragment and tunnel. */
+export class ConnectionTable implements Iterable<Connection> {
+  readonly #byPeer = new Map<string, Connection>();
+  readonly #byPublicKey = new Map<string, Connection>();
+  readonly #byUfrag = new Map<string, Connection>();
+  readonly #byTunnel = new Map<WireGuardTunnel, Connection>();
+
+  /** All connections, oldest first. */
+  [Symbol.iterator](): IterableIterator<Connection> {
+    return this.#byPeer.values();
+  }
+
+  /** The connection to a peer. */
+  get(peerId: string): Connection | undefined {
+    return this.#byPeer.get(peerId);
+  }
+
+  /** Whether this connection, and not a successor, is the one to its peer. */
+  has(connection: Connection): boolean {
+    return this.#byPeer.get(connection.peerId) === connection;
+  }
+
+  /** Adds a connection; a former one to the same peer must have been deleted. */
+  add(connection: Connection): void {
+    this.#byPeer.set(connection.peerId, connection);
+    this.#byPublicKey.set(connection.remotePublicKeyText, connection);
+    this.#byUfrag.set(connection.parameters.localCredentials.username, connection);
+    this.#byTunnel.set(connection.tunnel, connection);
+  }
+
+  /** Forgets a connection, leaving what another one shares with it. */
+  delete(connection: Connection): void {
+    deleteIf(this.#byPeer, connection.peerId, connection);
+    deleteIf(this.#byPublicKey, connection.remotePublicKeyText, connection);
+    deleteIf(this.#byUfrag, connection.parameters.localCredentials.username, connection);
+    this.#byTunnel.delete(connection.tunnel);
+  }
+
+  /** The connection to the peer with this WireGuard key, in base64. */
+  withPublicKey(publicKey: string): Connection | undefined {
+    return this.#byPublicKey.get(publicKey);
+  }
+
+  /** The connection that a tunnel belongs to. */
+  withTunnel(tunnel: WireGuardTunnel): Connection | undefined {
+    return this.#byTunnel.get(tunnel);
+  }
+
+  /** Whom a STUN message is for: requests name our user fragment, responses our transaction. */
+  receiverOf(message: StunMessage): Connection | undefined {
+    if (message.class === "request") {
+      return this.#byUfrag.get(message.username?.split(":", 1)[0] ?? "");
+    }
+    for (const connection of this) {
+      if (connection.agent.owns(message.transactionId)) return connection;
+    }
+    return undefined;
+  }
+}
+
+function deleteIf<K, V>(map: Map<K, V>, key: K, value: V): void {
+  if (map.get(key) === value) map.delete(key);
+}
