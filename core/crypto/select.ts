@@ -18,20 +18,33 @@ const LOADERS: Readonly<Record<AeadName, () => AeadBackend | undefined>> = {
 /** All backends, the fastest first. */
 export const AEAD_NAMES: readonly AeadName[] = ["libcrypto", "node", "noble"];
 
+/** Why no backend can be used: in one line, for the operator. */
+export class AeadError extends Error {
+  /** Always `AeadError`. */
+  override readonly name = "AeadError";
+}
+
 /**
- * The fastest backend that loads here and gives the known answers.
+ * The backend of that name, or the fastest that loads here and gives the known answers.
  *
  * What was chosen is in its `name` and `detail`, for the log.
- * @param preferred tried before all others
- * @throws Error when none passes, which means a broken installation
+ * @param forced the only one to try
+ * @throws AeadError when none passes, or not the one that is forced
  */
-export function selectAead(preferred?: AeadName): AeadBackend {
-  const order = preferred === undefined ? AEAD_NAMES : [preferred, ...AEAD_NAMES];
-  for (const name of order) {
+export function selectAead(forced?: AeadName): AeadBackend {
+  for (const name of forced === undefined ? AEAD_NAMES : [forced]) {
     const backend = LOADERS[name]();
     if (backend !== undefined && passesSelfTest(backend)) return backend;
+    if (forced === undefined) continue;
+    const reason = backend === undefined ? "it cannot be loaded" : "it fails its self-test";
+    throw new AeadError(
+      `Cannot use --crypto ${forced}: ${reason} on this machine; leave the option out, or name ` +
+        AEAD_NAMES.filter((other) => other !== forced).join(" or "),
+    );
   }
-  throw new Error("No implementation of ChaCha20-Poly1305 passes its self-test on this machine");
+  throw new AeadError(
+    "No implementation of ChaCha20-Poly1305 passes its self-test on this machine",
+  );
 }
 
 /** One backend by name, whether or not it passes its self-test; `undefined` where it cannot load. */

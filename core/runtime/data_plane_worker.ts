@@ -5,7 +5,7 @@
  */
 
 import { base64 } from "../bytes/mod.ts";
-import { type AeadBackend, selectAead } from "../crypto/mod.ts";
+import { type AeadBackend, AeadError, selectAead } from "../crypto/mod.ts";
 import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
@@ -102,14 +102,15 @@ function runDataPlane<
     : LogDirectory.open(logDirectory, { json: logFormat === "json", follow: true });
   setUpLogging({ filter: logFilter, format: logFormat, ...logs && { write: writeBoth(logs) } });
   const log = logger("data-plane");
+  let aead: AeadBackend;
   let tun: TunDevice;
   try {
+    aead = selectAead(start.crypto);
     tun = TunDevice.open(start.interfaceName);
   } catch (error) {
-    if (!(error instanceof OsError)) throw error;
+    if (!(error instanceof OsError || error instanceof AeadError)) throw error;
     return channel.post({ tag: "refused", reason: error.message });
   }
-  const aead = selectAead(start.crypto);
   const machine = program.make({
     privateKey: systemRandom(KEY_LENGTH),
     aead,

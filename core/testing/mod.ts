@@ -2,6 +2,7 @@
  * What tests share: assertions, replayable randomness, a simulated network, a collector.
  * @module
  */
+export * from "./aead.ts";
 export * from "./host.ts";
 export * from "./link.ts";
 export * from "./mailbox.ts";

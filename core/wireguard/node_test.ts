@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { selectAead } from "../crypto/mod.ts";
-import { seededRandom } from "../testing/mod.ts";
+import { seededRandom, testAead } from "../testing/mod.ts";
 import type { Millis } from "../units.ts";
 import { WireGuardNode } from "./node.ts";
 import { type WireGuardResult, WireGuardTunnel } from "./tunnel.ts";
@@ -99,7 +98,7 @@ Deno.test("indices are of one tunnel each and are given back", () => {
   const random = (length: number) => new Uint8Array(length).fill(Math.floor(next++ / 2) % 250);
   const node = new WireGuardNode({
     privateKey: seededRandom(1)(32),
-    aead: selectAead(),
+    aead: testAead(),
     random,
     unixMillisAtZero: 0,
   });

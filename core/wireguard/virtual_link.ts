@@ -5,9 +5,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { base64 } from "../bytes/mod.ts";
-import { selectAead } from "../crypto/mod.ts";
 import { type SocketAddress, socketAddress } from "../ip/mod.ts";
-import { seededRandom } from "../testing/mod.ts";
+import { seededRandom, testAead } from "../testing/mod.ts";
 import { after, type Millis } from "../units.ts";
 import { peekReceiverIndex } from "./messages.ts";
 import { WireGuardNode } from "./node.ts";
@@ -18,7 +17,7 @@ import {
   type WireGuardTunnelOptions,
 } from "./tunnel.ts";
 
-const aead = selectAead();
+const aead = testAead();
 
 /** A message on its way. */
 interface Flight {

@@ -9,6 +9,10 @@ const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
 const ALL: readonly ProgramName[] = ["portal", "relay", "gateway", "client"];
 const END_MS = 10_000;
 
+/** Puts an empty file over every libcrypto that the dynamic linker knows. */
+const HIDE_LIBCRYPTO = "for f in $(/sbin/ldconfig -p | sed -n 's/.*=> //p' | grep /libcrypto)\n" +
+  "do mount --bind /dev/null $f; done";
+
 /** A line of the log, as against a message to the operator. */
 const LOG_LINE = /^\d{4}-\d\d-\d\dT\S+ +(TRACE|DEBUG|INFO|WARN|ERROR) /;
 
@@ -102,6 +106,16 @@ Deno.test("mistakes of an operator end a program with one line and status 1", ne
     }
   });
 
+  await t.step("a cipher that does not exist, or not here", async () => {
+    for (const name of ["gateway", "client"] as const) {
+      const unknown = deployment.start(name, { args: ["--crypto", "rot13"] });
+      await assertRefused(unknown, /--crypto.*rot13.*libcrypto.*node.*noble/);
+      const env = { FIREZONE_CRYPTO: "libcrypto" };
+      const process = startWithout(deployment, name, HIDE_LIBCRYPTO, "", env);
+      await assertRefused(process, /--crypto libcrypto: it cannot be loaded/);
+    }
+  });
+
   await t.step("no permission to configure the network", async () => {
     for (const name of ["gateway", "client"] as const) {
       const process = startWithout(deployment, name, "", "setpriv --bounding-set -net_admin --");
@@ -185,6 +199,7 @@ function startWithout(
   name: "gateway" | "client",
   change: string,
   wrapper = "",
+  env: Record<string, string> = {},
 ): Process {
   const root = new URL("../../", import.meta.url).pathname;
   const script = `${change === "" ? ":" : change} && exec ${wrapper} "$@"`;
@@ -194,7 +209,7 @@ function startWithout(
     ...["--api-url", API_URL, "--firezone-id", `bad-${name}`],
     ...["--status-socket", `${deployment.folder}/bad-${name}.sock`],
     ...(name === "client" ? ["--dns-control", "disabled"] : []),
-  ], { env: { FIREZONE_TOKEN: "some-token-that-is-long-enough", NO_COLOR: "1" } });
+  ], { env: { FIREZONE_TOKEN: "some-token-that-is-long-enough", NO_COLOR: "1", ...env } });
 }
 
 async function holdUdpPort(

@@ -9,10 +9,10 @@
  */
 
 import { base64, fromBase64 } from "@firezone/core/bytes";
-import { selectAead } from "@firezone/core/crypto";
 import { ip, SocketAddress } from "@firezone/core/ip";
 import { Epoll, SendResult, UdpSocket } from "@firezone/core/os/linux";
 import { monotonicNow, unixMillisAtZero } from "@firezone/core/runtime";
+import { testAead } from "@firezone/core/testing";
 import {
   peekReceiverIndex,
   WireGuardNode,
@@ -103,7 +103,7 @@ class Peer {
     const { inner } = orders;
     this.#node = new WireGuardNode({
       privateKey: crypto.getRandomValues(new Uint8Array(32)),
-      aead: selectAead(),
+      aead: testAead(),
       random: (length) => crypto.getRandomValues(new Uint8Array(length)),
       unixMillisAtZero: unixMillisAtZero(),
       ...orders.handshakesPerSecond !== undefined &&

@@ -5,7 +5,7 @@
  */
 
 import { base64 } from "@firezone/core/bytes";
-import { type AeadBackend, selectAead } from "@firezone/core/crypto";
+import type { AeadBackend } from "@firezone/core/crypto";
 import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
 import type {
   ClientResource,
@@ -21,6 +21,7 @@ import {
   type Place,
   type Router,
   seededRandom,
+  testAead,
 } from "@firezone/core/testing";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis, UnixSeconds } from "@firezone/core/units";
@@ -148,7 +149,7 @@ export interface WorldOptions {
   readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
   /** Whether there is a DNS resource, too: {@link NAMES}. */
   readonly hasNames?: boolean;
-  /** What seals and opens; node:crypto by default. */
+  /** What seals and opens; {@link testAead} by default. */
   readonly aead?: AeadBackend;
 }
 
@@ -182,7 +183,7 @@ export class TunnelWorld {
   /** Everybody is there and has had its `init`. */
   constructor(options: WorldOptions) {
     const random = seededRandom(options.seed ?? 1);
-    const aead = options.aead ?? selectAead("node");
+    const aead = options.aead ?? testAead();
     const machine = () => ({
       privateKey: random(32),
       aead,
