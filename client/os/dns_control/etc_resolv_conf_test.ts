@@ -93,7 +93,7 @@ Deno.test("etc-resolv-conf leaves the file alone without servers, and puts it ba
 });
 
 Deno.test("whenever the client was killed, the next start finds the original", async () => {
-  await onMachine(async ({ path, control, write }) => {
+  await onMachine(async ({ path, control }) => {
     const read = () => Deno.readFileSync(path);
     const restored = async (content: Uint8Array, original: Uint8Array) => {
       Deno.writeFileSync(path, content);
@@ -110,8 +110,8 @@ Deno.test("whenever the client was killed, the next start finds the original", a
     const bytes = fc.uint8Array({ maxLength: 600 });
     await fc.assert(
       fc.asyncProperty(fc.oneof(text, bytes), async (original) => {
-        write("");
         Deno.writeFileSync(path, original);
+        Deno.writeFileSync(`${path}.before-firezone`, original);
         await control.setServers("tun-firezone", SENTINELS, "corp.example");
         const ours = read();
         await restored(ours, original);
@@ -119,6 +119,10 @@ Deno.test("whenever the client was killed, the next start finds the original", a
         await restored(join(ours, original.slice(ours.length)), original);
         // While putting back: the end is cut off first.
         await restored(ours.slice(0, original.length), original);
+        // While other servers take the place of ours: the same.
+        Deno.writeFileSync(path, original);
+        await control.setServers("tun-firezone", SENTINELS);
+        await restored(read().slice(0, -1), original);
       }),
       { numRuns: 60 },
     );
@@ -138,6 +142,42 @@ Deno.test("what another program writes meanwhile is the system's word from then 
     assertEquals(servers(await control.systemServers()), ["198.51.100.7"]);
     await control.revert();
     assertEquals(read(), dhcp);
+  });
+});
+
+Deno.test("lines that somebody adds around ours are kept, and heard", async () => {
+  await onMachine(async ({ path, control, read, write }) => {
+    for (const original of [ORIGINAL, ORIGINAL.trimEnd()]) {
+      write(original);
+      await control.setServers("tun-firezone", SENTINELS);
+      write(`# by hand, too\n${read()}nameserver 198.51.100.7\n`);
+      const added = `# by hand, too\n${ORIGINAL}nameserver 198.51.100.7\n`;
+      assertEquals(servers(await control.systemServers()), ["192.0.2.1", "198.51.100.7"]);
+      // A process that is killed now leaves the same behind.
+      const edited = read();
+      await dnsControl("disabled", { resolvConfPath: path }).recover();
+      assertEquals(read(), added);
+      write(edited);
+
+      await control.setServers("tun-firezone", SENTINELS);
+      assertStringIncludes(read(), "# by hand, too\n");
+      assertEquals(read().includes("198.51.100.7"), false);
+      assertEquals(read().startsWith(FIRST_LINE), true);
+      assertEquals(servers(await control.systemServers()), ["192.0.2.1", "198.51.100.7"]);
+      await control.revert();
+      assertEquals(read(), added);
+    }
+  });
+});
+
+Deno.test("a file of an earlier version, which has no last line, is put back", async () => {
+  await onMachine(async ({ path, control, read, write }) => {
+    write(ORIGINAL);
+    await control.setServers("tun-firezone", SENTINELS);
+    write(`${FIRST_LINE}\nnameserver 100.100.111.1\noptions edns0\n`);
+    await control.recover();
+    assertEquals(read(), ORIGINAL);
+    assertEquals(Array.from(Deno.readDirSync(path.replace(/[^/]*$/, ""))).length, 2);
   });
 });
 

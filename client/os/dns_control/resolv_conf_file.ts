@@ -1,13 +1,14 @@
 /**
  * `/etc/resolv.conf`, rewritten and put back byte for byte.
  *
- *     original ──► backup, atomically ──► rewritten in place, below our first line
+ *     original ──► backup, atomically ──► rewritten in place, between our first line and our last
  *     our first line is there, whoever wrote it: the original is the backup
+ *     there are lines before our first or behind our last: somebody added them to the original
  *
  * The file is never replaced, only its content: it may be a bind mount, and so owner and mode stay.
  * Whenever the process is killed, either the first line or the original is there: new content is put
- * over the old by one write, and the end is cut off after that (or, when going back, before that).
- * The backup stays.
+ * over an original by one write, and the end is cut off after that; where our lines are there already,
+ * it is cut off before. The backup stays.
  * @module
  */
 
@@ -15,10 +16,13 @@ import { bytesEqual } from "@firezone/core/bytes";
 import { ConfigError } from "@firezone/core/cli";
 import type { IpAddress } from "@firezone/core/ip";
 import { parseResolvConf, withNameservers } from "@firezone/core/os/linux";
+import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 
 /** Begins the file while it is ours. */
 export const FIRST_LINE = "# BEGIN Firezone DNS configuration";
+/** Ends what is ours in the file. */
+export const LAST_LINE = "# END Firezone DNS configuration";
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -59,21 +63,33 @@ export class ResolvConfFile {
     }
   }
 
-  /** Whether it could be rewritten. @throws ConfigError when it is no regular file */
+  /**
+   * Tries whether it can be rewritten, without doing so.
+   *
+   * @throws ConfigError when it is no regular file, or it or the backup cannot be written
+   */
   check(): void {
     this.#attempt("read", () => void this.#read());
+    try {
+      Deno.openSync(this.path, { write: true }).close();
+      Deno.removeSync(this.#makeTemporary());
+    } catch (error) {
+      throw new ConfigError(
+        `Cannot control DNS by ${this.path}: it and its folder have to be writable; make them so, ` +
+          "or choose --dns-control systemd-resolved or disabled",
+        { cause: error },
+      );
+    }
   }
 
   /** The servers in the original, or in what a link leads to; none when it cannot be read. */
   servers(): readonly IpAddress[] {
-    let bytes: Uint8Array;
     try {
-      bytes = Deno.readFileSync(this.path);
-      if (this.#isOurs(bytes)) bytes = Deno.readFileSync(this.backupPath);
+      const bytes = Deno.readFileSync(this.path);
+      return parseResolvConf(decoder.decode(this.#originalOf(bytes) ?? bytes)).nameservers;
     } catch {
       return [];
     }
-    return parseResolvConf(decoder.decode(bytes)).nameservers;
   }
 
   /**
@@ -84,16 +100,17 @@ export class ResolvConfFile {
   rewrite(servers: readonly IpAddress[], searchDomain: string | undefined): void {
     this.#attempt("rewrite", () => {
       const current = this.#read();
-      let original = current.bytes;
-      if (this.#isOurs(current.bytes)) original = this.#readBackup();
-      else this.#writeBackup(current);
+      const restorable = this.#originalOf(current.bytes);
+      const original = restorable ?? current.bytes;
+      this.#backUp(original, current.info);
       const header = `${FIRST_LINE}\n` +
         `# Written by firezone-headless-client, which puts it back when it ends.\n` +
         `# The original is ${this.backupPath}`;
       const text = withNameservers(decoder.decode(original), header, servers, searchDomain);
-      const bytes = encoder.encode(text);
+      const bytes = encoder.encode(`${text}${LAST_LINE}\n`);
       if (bytesEqual(bytes, current.bytes)) return;
       this.#writeInPlace(current.info, (file) => {
+        if (restorable) file.truncateSync(Math.min(bytes.length, current.bytes.length));
         writeAll(file, bytes);
         file.truncateSync(bytes.length);
       });
@@ -110,8 +127,9 @@ export class ResolvConfFile {
     return this.#attempt("restore", () => {
       if (!this.#isRegular()) return false;
       const current = this.#read();
-      if (!this.#isOurs(current.bytes)) return false;
-      const original = this.#readBackup();
+      const original = this.#originalOf(current.bytes);
+      if (!original) return false;
+      this.#backUp(original, current.info);
       this.#writeInPlace(current.info, (file) => {
         file.truncateSync(Math.min(original.length, current.bytes.length));
         writeAll(file, original);
@@ -120,11 +138,23 @@ export class ResolvConfFile {
     });
   }
 
-  /** Ours, or what is left of it when we were killed while putting a shorter original back. */
-  #isOurs(bytes: Uint8Array): boolean {
-    const start = decoder.decode(bytes.subarray(0, FIRST_LINE.length));
-    if (start === FIRST_LINE) return true;
-    if (bytes.length === 0 || !FIRST_LINE.startsWith(start)) return false;
+  /** What the file would be without us; undefined when it is not ours. @throws ConfigError */
+  #originalOf(bytes: Uint8Array): Uint8Array | undefined {
+    const lines = toBinary(bytes).split("\n");
+    const first = lines.indexOf(FIRST_LINE);
+    if (first < 0) return this.#isRemainder(bytes) ? this.#readBackup() : undefined;
+    const backup = this.#readBackup();
+    const last = lines.indexOf(LAST_LINE, first);
+    // Of the backup's length is what we were about to cut off when we were killed, and without the
+    // last line what we cut off already.
+    if (last < 0 || bytes.length === backup.length) return backup;
+    return withAround(backup, lines.slice(0, first), lines.slice(last + 1));
+  }
+
+  /** Whether it is what is left of ours when we were killed while putting a short original back. */
+  #isRemainder(bytes: Uint8Array): boolean {
+    const isBeginning = bytes.length > 0 && FIRST_LINE.startsWith(toBinary(bytes));
+    if (!isBeginning) return false;
     try {
       return Deno.statSync(this.backupPath).size === bytes.length;
     } catch {
@@ -175,11 +205,9 @@ export class ResolvConfFile {
   }
 
   /** A crash leaves the former backup or the new one, never half of one. */
-  #writeBackup({ bytes, info }: Content): void {
-    const temporary = Deno.makeTempFileSync({
-      dir: dirname(this.backupPath),
-      prefix: ".resolv.conf.",
-    });
+  #backUp(bytes: Uint8Array, info: Deno.FileInfo): void {
+    if (this.#isBackedUp(bytes)) return;
+    const temporary = this.#makeTemporary();
     try {
       {
         using file = Deno.openSync(temporary, { write: true });
@@ -197,6 +225,18 @@ export class ResolvConfFile {
       }
       throw error;
     }
+  }
+
+  #isBackedUp(bytes: Uint8Array): boolean {
+    try {
+      return bytesEqual(Deno.readFileSync(this.backupPath), bytes);
+    } catch {
+      return false;
+    }
+  }
+
+  #makeTemporary(): string {
+    return Deno.makeTempFileSync({ dir: dirname(this.backupPath), prefix: ".resolv.conf." });
   }
 
   #writeInPlace(seen: Deno.FileInfo, write: (file: Deno.FsFile) => void): void {
@@ -217,6 +257,29 @@ export class ResolvConfFile {
       throw new ConfigError(`Cannot ${action} ${this.path}`, { cause: error });
     }
   }
+}
+
+/** The original with lines that were added before and behind, unless it has them already. */
+function withAround(
+  original: Uint8Array,
+  before: readonly string[],
+  behind: readonly string[],
+): Uint8Array {
+  const text = toBinary(original);
+  const head = before.map((line) => `${line}\n`).join("");
+  const tail = behind.join("\n");
+  if (text.startsWith(head) && text.endsWith(tail)) return original;
+  const isEnded = text === "" || text.endsWith("\n");
+  return fromBinary(`${head}${text}${isEnded ? "" : "\n"}${tail}`);
+}
+
+/** One character per byte, so that nothing is lost whatever the encoding. */
+function toBinary(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("latin1");
+}
+
+function fromBinary(text: string): Uint8Array {
+  return new Uint8Array(Buffer.from(text, "latin1"));
 }
 
 function readAll(file: Deno.FsFile): Uint8Array {
