@@ -8,6 +8,8 @@
  * @module
  */
 
+import { findSystemdResolved } from "./systemd_resolved.ts";
+
 /** Commands that tests use, with the Debian package that brings each. */
 export const PACKAGE_OF = {
   ip: "iproute2",
@@ -22,6 +24,7 @@ export const PACKAGE_OF = {
   iperf3: "iperf3",
   ping: "iputils-ping",
   curl: "curl",
+  "dbus-daemon": "dbus-daemon",
 } as const;
 
 /** A command from {@link PACKAGE_OF}. */
@@ -31,8 +34,15 @@ export type NeededCommand = keyof typeof PACKAGE_OF;
  * Something a test may need.
  *
  * `root`: user id 0. `namespaces`: network namespaces can be made. `tun`: `/dev/net/tun` opens.
+ * `systemd-resolved`: installed or unpacked, see `systemd_resolved.ts`.
  */
-export type Requirement = "linux" | "root" | "namespaces" | "tun" | NeededCommand;
+export type Requirement =
+  | "linux"
+  | "root"
+  | "namespaces"
+  | "tun"
+  | "systemd-resolved"
+  | NeededCommand;
 
 /** What {@link requires} answers, to be given to `Deno.test`. */
 export interface TestNeeds {
@@ -98,6 +108,10 @@ function check(need: Requirement): string | undefined {
       return canMakeNamespaces() ? undefined : "network namespaces cannot be made (needs root)";
     case "tun":
       return canOpenTun() ? undefined : "/dev/net/tun cannot be opened (modprobe tun)";
+    case "systemd-resolved":
+      return findSystemdResolved() === undefined
+        ? "no systemd-resolved (Debian package of that name; it may be unpacked only)"
+        : undefined;
     default:
       return findCommand(need) === undefined
         ? `no ${need} (Debian package ${PACKAGE_OF[need]})`

@@ -13,6 +13,7 @@ import {
   type Requirement,
   whatIsMissing,
 } from "@firezone/tests/requirements";
+import { findSystemdResolved, UNPACKED } from "@firezone/tests/systemd_resolved";
 
 /** Debian starts this package's daemon once it is installed; tests start their own. */
 const SERVICE_OF: Readonly<Record<string, string>> = { coturn: "coturn", iperf3: "iperf3" };
@@ -30,13 +31,18 @@ function prepare(): void {
       install(packages);
     }
   }
+  if (isDebianRoot() && findSystemdResolved() === undefined) unpackResolved();
   const missing = new Set<string>();
-  const needs: Requirement[] = ["linux", "root", "namespaces", "tun"];
+  const needs: Requirement[] = ["linux", "root", "namespaces", "tun", "systemd-resolved"];
   for (const need of [...needs, ...Object.keys(PACKAGE_OF) as NeededCommand[]]) {
     const text = whatIsMissing(need);
     if (text !== undefined) missing.add(text);
   }
   if (missing.size > 0) say(`tests that need these are left out: ${[...missing].join("; ")}`);
+}
+
+function isDebianRoot(): boolean {
+  return Deno.build.os === "linux" && Deno.uid() === 0 && findCommand("apt-get") !== undefined;
 }
 
 function missingPackages(): string[] {
@@ -59,10 +65,35 @@ function install(packages: readonly string[]): void {
   }
 }
 
+/** Unpacks systemd-resolved without installing it: it would take over the machine's DNS. */
+function unpackResolved(): void {
+  const { folder, packages } = UNPACKED;
+  say(`unpacking into ${folder}: ${packages.join(" ")}`);
+  const temporary = Deno.makeTempDirSync();
+  try {
+    // The library is installed as well where it is not, for the libraries that it needs itself.
+    aptGet(["install", "--yes", "--no-install-recommends", "libsystemd-shared"]);
+    const args = ["--option", "APT::Sandbox::User=root", "download", ...packages];
+    const failure = aptGet(args, temporary);
+    if (failure !== undefined) return say(`apt-get could not download them:\n${failure}`);
+    Deno.mkdirSync(folder, { recursive: true });
+    for (const { name } of Deno.readDirSync(temporary)) {
+      run("dpkg-deb", ["--extract", `${temporary}/${name}`, folder]);
+    }
+  } finally {
+    Deno.removeSync(temporary, { recursive: true });
+  }
+}
+
 /** Runs apt-get; its complaints when it fails. */
-function aptGet(args: string[]): string | undefined {
-  const { success, stderr } = new Deno.Command("apt-get", {
-    args: ["--quiet", "--quiet", ...args],
+function aptGet(args: string[], cwd = "/"): string | undefined {
+  return run("apt-get", ["--quiet", "--quiet", ...args], cwd);
+}
+
+function run(command: string, args: readonly string[], cwd = "/"): string | undefined {
+  const { success, stderr } = new Deno.Command(command, {
+    args: [...args],
+    cwd,
     env: { DEBIAN_FRONTEND: "noninteractive" },
     stdin: "null",
   }).outputSync();

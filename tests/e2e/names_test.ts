@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Deployment } from "@firezone/tools/deployment";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
+import { PrivateEtc } from "./private_etc.ts";
 import { takeSnapshot } from "./snapshot.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "unshare", "curl");
@@ -33,39 +34,8 @@ nameserver ${ADDRESS.portal[1]}
 search office.test\t
 options timeout:5 attempts:1`;
 
-/** Enough of `/etc` for programs to find users, libraries and names. */
-const COPIED_FILES = ["passwd", "group", "ld.so.cache"];
 const FIRST_LINE = "# BEGIN Firezone DNS configuration";
 const END_MS = 10_000;
-
-/** A folder that stands in for `/etc`, and the command that lets a program see it so. */
-class PrivateEtc {
-  readonly folder: string;
-
-  constructor(folder: string, resolvConf: string) {
-    this.folder = folder;
-    Deno.mkdirSync(folder, { mode: 0o755 });
-    for (const name of COPIED_FILES) {
-      try {
-        Deno.copyFileSync(`/etc/${name}`, `${folder}/${name}`);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      }
-    }
-    Deno.writeTextFileSync(`${folder}/nsswitch.conf`, "hosts: files dns\n");
-    Deno.writeTextFileSync(`${folder}/hosts`, "127.0.0.1 localhost\n");
-    Deno.writeTextFileSync(`${folder}/resolv.conf`, resolvConf);
-  }
-
-  get resolvConf(): string {
-    return Deno.readTextFileSync(`${this.folder}/resolv.conf`);
-  }
-
-  get wrapper(): string[] {
-    const script = `mount --bind '${this.folder}' /etc && exec "$@"`;
-    return ["unshare", "--mount", "sh", "-c", script, "sh"];
-  }
-}
 
 Deno.test("names from end to end", needs, async (t) => {
   await using deployment = await Deployment.create({ prefix: "fze-dns" });
@@ -206,21 +176,4 @@ Deno.test("names from end to end", needs, async (t) => {
     assertEquals(await takeSnapshot(topology.get("client")), before);
     assertEquals(await topology.get("client").pids(), []);
   });
-});
-
-Deno.test("where systemd-resolved does not run, one line says so", needs, async () => {
-  await using deployment = await Deployment.create({ prefix: "fze-sdr" });
-  const before = await takeSnapshot(deployment.topology.get("client"));
-  const client = deployment.start("client", {
-    args: ["--dns-control", "systemd-resolved", "--state-dir", `${deployment.folder}/state`],
-    wrapper: ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"],
-  });
-  const timer = setTimeout(() => client.kill(), END_MS);
-  const { code } = await client.ended;
-  clearTimeout(timer);
-  assertEquals(code, 1);
-  const said = client.lines.filter((line) => !/^\d{4}-\d\d-\d\dT/.test(line) && line !== "");
-  assertEquals(said.length, 1, client.lines.join("\n"));
-  assertMatch(said[0]!, /systemd-resolved.*--dns-control etc-resolv-conf/);
-  assertEquals(await takeSnapshot(deployment.topology.get("client")), before);
 });

@@ -3,10 +3,11 @@ import { ConfigError } from "@firezone/core/cli";
 import { ip } from "@firezone/core/ip";
 import { logger, setUpLogging } from "@firezone/core/telemetry";
 import fc from "fast-check";
+import { requires } from "../../../tests/requirements.ts";
+import { RunningResolved } from "../../../tests/systemd_resolved.ts";
 import { type DnsControl, dnsControl } from "./mod.ts";
 import { ResolvConfFile } from "./resolv_conf_file.ts";
 import { parseResolvectlDns, SystemdResolved } from "./systemd_resolved.ts";
-import { findRealResolved, RealResolved } from "./testing/real_resolved.ts";
 
 const SENTINELS = [ip("100.100.111.1"), ip("fd00:2021:1111:8000:100:100:111:1")];
 
@@ -144,14 +145,15 @@ Deno.test("a resolv.conf that goes past systemd-resolved is warned of, once", as
   }
 });
 
-// Installing it would take over the machine's DNS, so it is tested where it is anyway.
-if (findRealResolved() !== undefined) {
-  Deno.test("the real systemd-resolved does what it is told", async () => {
-    await using resolved = await RealResolved.start();
+Deno.test({
+  name: "the real systemd-resolved does what it is told",
+  ...requires("linux", "root", "namespaces", "ip", "unshare", "dbus-daemon", "systemd-resolved"),
+  async fn() {
+    await using resolved = await RunningResolved.start({ setUp: LINKS });
     const control = new SystemdResolved({
       file: new ResolvConfFile("/nowhere/resolv.conf"),
       log: logger("test"),
-      resolvectl: resolved.resolvectl,
+      resolvectl: `${resolved.folder}/resolvectl`,
     });
     resolved.run("dns", "eth0", "192.0.2.1", "2001:db8::1");
     const servers = async () => (await control.systemServers()).map(String);
@@ -159,19 +161,35 @@ if (findRealResolved() !== undefined) {
     assert(before.includes("192.0.2.1") && before.includes("2001:db8::1"));
 
     await control.setServers("tun-firezone", SENTINELS, "corp.example");
-    assertEquals(await servers(), before);
-    const status = resolved.run("status", "tun-firezone");
-    assertStringIncludes(status, "100.100.111.1 fd00:2021:1111:8000:100:100:111:1");
-    assertStringIncludes(status, "+DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no");
-    assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example");
+    const check = async () => {
+      assertEquals(await servers(), before);
+      const status = resolved.run("status", "tun-firezone");
+      assertStringIncludes(status, "100.100.111.1 fd00:2021:1111:8000:100:100:111:1");
+      assertStringIncludes(status, "+DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no");
+      assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example");
+    };
+    await check();
+    await resolved.restart();
+    await check();
     await control.flush();
     await control.setServers("tun-firezone", SENTINELS.slice(0, 1));
     assertEquals(/fd00|corp/.test(resolved.run("status", "tun-firezone")), false);
     await control.revert();
     assertEquals(/100\.100|~\./.test(resolved.run("status", "tun-firezone")), false);
     await assertRejects(() => control.setServers("tun-gone", SENTINELS), ConfigError, "tun-gone");
-  });
-}
+  },
+});
+
+const LINKS = `
+ip link set lo up
+for name in eth0 tun-firezone; do
+  ip link add "$name" type veth peer name "$name-p"
+  ip link set "$name" up
+  ip link set "$name-p" up
+done
+ip address add 192.0.2.2/24 dev eth0
+ip address add 100.64.0.1/32 dev tun-firezone
+`;
 
 interface Fake {
   readonly control: SystemdResolved;
