@@ -15,9 +15,9 @@ import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
 import tls from "node:tls";
 import { type IpAddress, parseIpAddress, SocketAddress } from "@firezone/core/ip";
+import { Http2Connection, type Http2Response } from "@firezone/core/http2";
 import type { DialedSocket, Dialer } from "@firezone/core/os/linux";
 import { trustedRoots } from "@firezone/core/portal";
-import { Http2Connection, type Http2Event } from "./http2/connection.ts";
 
 /** How to reach a server. */
 export interface DohClientOptions {
@@ -66,13 +66,12 @@ export class DohClient {
       outcome = await this.#exchange(message, signal);
     }
     if (outcome.tag === "failed") throw new Error(outcome.reason);
-    if (outcome.status !== 200) {
-      throw new Error(`the server answered with status ${outcome.status}`);
-    }
-    if (outcome.contentType !== MEDIA_TYPE) {
+    const { status, headers, body } = outcome.response;
+    if (status !== 200) throw new Error(`the server answered with status ${status}`);
+    if (mediaType(headers.get("content-type")) !== MEDIA_TYPE) {
       throw new Error("the server answered with something else than DNS");
     }
-    return outcome.body;
+    return body;
   }
 
   /** Breaks all connections; the next query makes another. */
@@ -102,10 +101,9 @@ export class DohClient {
   }
 }
 
-type Outcome = Exclude<Http2Event, { tag: "closed" | "failed" }> | {
-  readonly tag: "failed";
-  readonly reason: string;
-};
+type Outcome =
+  | { readonly tag: "response"; readonly response: Http2Response }
+  | { readonly tag: "failed"; readonly reason: string };
 
 interface Waiting {
   readonly resolve: (outcome: Outcome) => void;
@@ -128,11 +126,7 @@ class Link {
     this.#url = url;
     this.#options = options;
     this.#onClosed = onClosed;
-    this.#http = new Http2Connection({
-      authority: url.host,
-      path: url.pathname + url.search,
-      mediaType: MEDIA_TYPE,
-    });
+    this.#http = new Http2Connection({ scheme: "https", authority: url.host });
     this.#connect().catch((error) => this.close((error as Error).message));
   }
 
@@ -142,7 +136,15 @@ class Link {
 
   /** Posts a message as soon as there is a connection. @returns what gives it up */
   post(message: Uint8Array, resolve: (outcome: Outcome) => void): () => void {
-    const requestId = this.#http.post(message);
+    const requestId = this.#http.request({
+      path: this.#url.pathname + this.#url.search,
+      headers: [
+        ["content-type", MEDIA_TYPE],
+        ["accept", MEDIA_TYPE],
+        ["content-length", `${message.length}`],
+      ],
+      body: message,
+    });
     this.#waiting.set(requestId, { resolve, answersBefore: this.#answers });
     this.#drain();
     return () => {
@@ -172,12 +174,18 @@ class Link {
         this.close(event.reason);
         continue;
       }
-      if (event.tag === "answer") this.#answers++;
+      if (event.tag === "response") this.#answers++;
       this.#waiting.get(event.requestId)?.resolve(event);
       this.#waiting.delete(event.requestId);
     }
-    if (!this.#secure || this.#isClosed) return;
-    for (let bytes; (bytes = this.#http.pollOutput()) !== undefined;) this.#secure.write(bytes);
+    const secure = this.#secure;
+    if (!secure || this.#isClosed) return;
+    // What a server makes us answer waits where it is bounded, not in the stream.
+    while (!secure.writableNeedDrain) {
+      const bytes = this.#http.pollOutput();
+      if (bytes === undefined) return;
+      secure.write(bytes);
+    }
   }
 
   /** Connects, and lets go of everything as soon as it is closed. */
@@ -217,6 +225,7 @@ class Link {
         this.#http.handleBytes(bytes);
         this.#drain();
       });
+      secure.on("drain", () => this.#drain());
       secure.on("close", () => this.close("the connection was lost"));
       this.#secure = secure;
       this.#drain();
@@ -240,6 +249,11 @@ class Link {
       for (const stream of streams) if (stream !== chosen) stream.destroy();
     }
   }
+}
+
+/** In lower case, without parameters. */
+function mediaType(contentType: string | undefined): string | undefined {
+  return contentType?.split(";", 1)[0]?.trim().toLowerCase();
 }
 
 /** A dialled TCP socket as a stream of the runtime. */

@@ -7,14 +7,13 @@
  *
  * Each call has a connection of its own: calls are a minute apart, and what is closed cannot break.
  * Whatever the other side does, a call ends in time, leaves nothing behind, and takes no more memory
- * than {@link Http2Exchange} says.
+ * than {@link Http2Connection} says.
  *
  * Spec: grpc/grpc `doc/PROTOCOL-HTTP2.md`. Left out: streams, compression, retries.
  * @module
  */
 
-import type { HeaderMap } from "./hpack.ts";
-import { Http2Exchange, type Http2Result } from "./http2_exchange.ts";
+import { Http2Connection, type Http2Request, type Http2Response } from "../../http2/mod.ts";
 
 /** Where a service listens. */
 export interface HostPort {
@@ -93,8 +92,7 @@ export function startGrpcCall(
     connection = await Deno.connect({ hostname: server.host, port: server.port });
     // Nobody could stop the attempt to connect.
     if (isOver) return connection.close();
-    const exchange = new Http2Exchange({
-      authority: authorityOf(server),
+    const response = await exchange(connection, authorityOf(server), {
       path,
       headers: [
         ["te", "trailers"],
@@ -104,34 +102,48 @@ export function startGrpcCall(
       ],
       body: frame(message),
     });
-    end(toOutcome(await converse(connection, exchange)));
+    end(toOutcome(response));
   };
   run().catch((error) => abort(error instanceof Error ? error.message : String(error)));
   return { outcome: ended.promise, abort };
 }
 
-/** Carries bytes between an exchange and its connection. Rejects once the connection is closed here. */
-async function converse(connection: Deno.TcpConn, exchange: Http2Exchange): Promise<Http2Result> {
+/**
+ * Sends one request and waits for its answer.
+ *
+ * @throws Error with the reason when there is none, or once the connection is closed here
+ */
+async function exchange(
+  connection: Deno.TcpConn,
+  authority: string,
+  request: Http2Request,
+): Promise<Http2Response> {
+  const http = new Http2Connection({ scheme: "http", authority });
+  http.request(request);
   const buffer = new Uint8Array(READ_LENGTH);
-  while (exchange.result === undefined) {
-    const output = exchange.takeOutput();
-    for (let sent = 0; sent < output.length;) {
-      sent += await connection.write(output.subarray(sent));
+  while (true) {
+    for (let output; (output = http.pollOutput()) !== undefined;) {
+      for (let sent = 0; sent < output.length;) {
+        sent += await connection.write(output.subarray(sent));
+      }
     }
     const length = await connection.read(buffer);
-    if (length === null) exchange.handleEnd();
-    else exchange.handle(buffer.subarray(0, length));
+    if (length === null) http.close("the connection was closed");
+    else http.handleBytes(buffer.subarray(0, length));
+    const event = http.pollEvent();
+    if (event?.tag === "response") return event.response;
+    if (event !== undefined) throw new Error(event.reason);
   }
-  return exchange.result;
 }
 
-function toOutcome(result: Http2Result): GrpcOutcome {
-  if (result.tag === "failed") return { tag: "unreachable", reason: result.reason };
-  const { status, headers, body } = result;
-  const codeText = headers.get("grpc-status");
+/** The status of an answer without a message comes in its headers, else behind the message. */
+function toOutcome({ status, headers, trailers, body }: Http2Response): GrpcOutcome {
+  const ending = trailers.has("grpc-status") ? trailers : headers;
+  const codeText = ending.get("grpc-status");
   if (codeText !== undefined && /^\d{1,3}$/.test(codeText)) {
     const code = Number(codeText);
-    return code === 0 ? { tag: "ok", message: unframe(body) } : toRefusal(code, headers);
+    const said = ending.get("grpc-message") ?? "";
+    return code === 0 ? { tag: "ok", message: unframe(body) } : toRefusal(code, said);
   }
   if (status === 200) return { tag: "unreachable", reason: "the answer is not gRPC" };
   return {
@@ -141,8 +153,8 @@ function toOutcome(result: Http2Result): GrpcOutcome {
   };
 }
 
-function toRefusal(code: number, headers: HeaderMap): GrpcOutcome {
-  const said = shorten(percentDecoded(headers.get("grpc-message") ?? ""));
+function toRefusal(code: number, message: string): GrpcOutcome {
+  const said = shorten(percentDecoded(message));
   const name = CODE_NAMES[code] ?? `status ${code}`;
   const reason = said === "" ? name : `${name}: ${said}`;
   return { tag: "refused", reason, mayRetry: RETRYABLE_CODES.has(code) };

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { createServer, type ServerHttp2Stream } from "node:http2";
+import { MAX_BODY_LENGTH } from "../../http2/mod.ts";
 import { acceptance, OtlpCollector, refusal, silence } from "../../testing/otlp_collector.ts";
 import { authorityOf, type GrpcOutcome, startGrpcCall } from "./grpc_call.ts";
 import { ProtobufWriter } from "./protobuf.ts";
-import { MAX_BODY_LENGTH } from "./http2_exchange.ts";
 
 const PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const EMPTY = new Uint8Array();
