@@ -57,6 +57,11 @@ export class AccessTable {
     return this.#grants.keys();
   }
 
+  /** The authorised resources themselves. */
+  *resources(): Iterable<GatewayResource> {
+    for (const { resource } of this.#grants.values()) yield resource;
+  }
+
   /** Authorises a resource, or prolongs and replaces an authorisation there was. */
   allow(resource: GatewayResource, expiresAt: UnixSeconds | undefined): void {
     const filter = new TrafficFilter(resource.filters);

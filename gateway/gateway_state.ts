@@ -47,7 +47,12 @@ import {
   PrefixTable,
   type SocketAddress,
 } from "@firezone/core/ip";
-import type { AuthorizeFlow, GatewayInit, GatewayMessage } from "@firezone/core/portal";
+import type {
+  AuthorizeFlow,
+  GatewayInit,
+  GatewayMessage,
+  GatewayResource,
+} from "@firezone/core/portal";
 import type { RandomBytes } from "@firezone/core/random";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
@@ -81,12 +86,28 @@ export type GatewayEvent =
     readonly code: number;
   };
 
+/** A resource that clients are authorised for, for status pages. */
+export interface AuthorisedResource {
+  /** The portal's id. */
+  readonly id: string;
+  /** The portal's name. */
+  readonly name: string;
+  /** `cidr`, `dns`, `internet`. */
+  readonly type: GatewayResource["type"];
+  /** Range or pattern. */
+  readonly address?: string;
+  /** How many clients are. */
+  readonly clients: number;
+}
+
 /** A snapshot of the gateway. */
 export interface GatewayStatus {
   /** Tunnel addresses, once the portal gave them. */
   readonly ipv4?: string;
   /** See {@link ipv4}. */
   readonly ipv6?: string;
+  /** Resources that clients are authorised for. */
+  readonly resources: readonly AuthorisedResource[];
   /** Clients with authorisations. */
   readonly peers: readonly PeerStatus[];
   /** Connections to clients. */
@@ -315,6 +336,7 @@ export class GatewayState {
         ipv4: this.#interface.ipv4.text,
         ipv6: this.#interface.ipv6.text,
       },
+      resources: authorisedResources(this.#peers.values()),
       peers: Array.from(this.#peers.values(), (peer) => peer.status()),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
@@ -549,4 +571,22 @@ export class GatewayState {
 
 function isProxyAddress(ip: IpAddress): boolean {
   return (ip.family === 4 ? PROXY_RANGE_V4 : PROXY_RANGE_V6).contains(ip);
+}
+
+function authorisedResources(peers: Iterable<Peer>): AuthorisedResource[] {
+  const byId = new Map<string, AuthorisedResource>();
+  for (const peer of peers) {
+    for (const resource of peer.access.resources()) {
+      const { id, name, type } = resource;
+      byId.set(id, {
+        id,
+        name,
+        type,
+        ...resource.type === "cidr" && { address: resource.prefix.text },
+        ...resource.type === "dns" && { address: resource.pattern },
+        clients: (byId.get(id)?.clients ?? 0) + 1,
+      });
+    }
+  }
+  return [...byId.values()];
 }

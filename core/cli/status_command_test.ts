@@ -11,7 +11,10 @@ import { text } from "./values.ts";
 const PROGRAM = "firezone-headless-client";
 
 const CLIENT = {
+  version: "1.5.0",
+  apiUrl: "wss://api.firezone.dev",
   portal: "connected",
+  portalForMs: 7_200_000,
   uptimeMs: 7_265_000,
   ipv4: "100.64.0.1",
   ipv6: "fd00:2021:1111::1",
@@ -40,22 +43,25 @@ const CLIENT = {
       lastHandshakeMs: 65_000,
       txBytes: 1_234_567,
       rxBytes: 12,
+      txPackets: 2_000,
+      rxPackets: 998,
+      rxLost: 2,
     },
-    { peerId: "g2", state: "connecting", txBytes: 0, rxBytes: 0 },
+    { peerId: "g2", state: "connecting", txBytes: 0, rxBytes: 0, rxPackets: 0, rxLost: 0 },
   ],
   drops: { malformed: 0, filtered: 3 },
 };
 
 const CLIENT_PAGE = `\
-firezone-headless-client: connected to the portal, 100.64.0.1 and fd00:2021:1111::1, up 2h 1m
+firezone-headless-client: connected to wss://api.firezone.dev for 2h 0m, 100.64.0.1 and fd00:2021:1111::1, up 2h 1m
 
 RESOURCE         TYPE      ADDRESS      STATUS   GATEWAY
 Payroll          cidr      10.1.0.0/16  online   g1
 Everything else  internet  -            unknown  -
 
-CONNECTION  STATE       PATH                 FROM            TO                   RTT  HANDSHAKE    SENT  RECEIVED
-g1          connected   relayed (our relay)  192.0.2.1:3478  203.0.113.5:52625  12 ms  1m 5s ago  1.2 MB      12 B
-g2          connecting  -                    -               -                      -      never     0 B       0 B
+CONNECTION  STATE       PATH                 FROM            TO                   RTT  HANDSHAKE    SENT  RECEIVED   LOST
+g1          connected   relayed (our relay)  192.0.2.1:3478  203.0.113.5:52625  12 ms  1m 5s ago  1.2 MB      12 B  0.2 %
+g2          connecting  -                    -               -                      -      never     0 B       0 B      -
 
 Dropped packets: filtered 3
 `;
@@ -68,10 +74,19 @@ Deno.test("statusPage shows a gateway's clients, and lists that are empty", () =
   const peers = [
     { clientId: "c1", ipv4: "100.64.0.1", ipv6: "fd00::1", resources: ["r1", "r2"], flows: 4 },
   ];
+  const resources = [
+    { id: "r1", name: "Payroll", type: "cidr", address: "10.1.0.0/16", clients: 1 },
+    { id: "r2", name: "", type: "internet", clients: 1 },
+  ];
+  const status = { portal: "connecting", resources, peers, connections: [], drops: {} };
   assertEquals(
-    statusPage("firezone-gateway", { portal: "connecting", peers, connections: [], drops: {} }),
+    statusPage("firezone-gateway", status),
     `\
 firezone-gateway: not connected to the portal, no addresses yet
+
+RESOURCE  TYPE      ADDRESS      CLIENTS
+Payroll   cidr      10.1.0.0/16        1
+r2        internet  -                  1
 
 CLIENT  IPV4        IPV6     RESOURCES  FLOWS
 c1      100.64.0.1  fd00::1          2      4
@@ -113,7 +128,7 @@ Deno.test("the command shows a page, everything as JSON, or page after page", as
     assertEquals(JSON.parse(await run(path, ["--json"])), CLIENT);
     const watched = await run(path, ["--watch"], 2);
     assertEquals(watched.split("firezone-headless-client: ").length, 4);
-    assertStringIncludes(watched, "not connected to the portal");
+    assertStringIncludes(watched, "not connected to wss://api.firezone.dev");
     const lines = (await run(path, ["--json", "-w"], 1)).trim().split("\n");
     assertEquals(lines.map((line) => JSON.parse(line)), [CLIENT, CLIENT]);
     await server.close();

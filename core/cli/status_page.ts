@@ -10,9 +10,14 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Lines for a terminal, each with its newline. */
 export function statusPage(program: string, status: unknown): string {
   const fields = toFields(status);
+  const isGateway = Array.isArray(fields.peers);
   const sections = [
     headline(program, fields),
-    table("No resources", RESOURCE_COLUMNS, fields.resources),
+    table(
+      isGateway ? "No resources are in use" : "No resources",
+      isGateway ? USED_RESOURCE_COLUMNS : RESOURCE_COLUMNS,
+      fields.resources,
+    ),
     table("No clients", CLIENT_COLUMNS, fields.peers),
     table("No connections", CONNECTION_COLUMNS, fields.connections),
     drops(fields.drops),
@@ -26,10 +31,19 @@ interface Column {
   value(row: Fields): string;
 }
 
-const RESOURCE_COLUMNS: readonly Column[] = [
-  { title: "RESOURCE", value: (row) => text(row.name ?? row.id) },
+const ANY_RESOURCE_COLUMNS: readonly Column[] = [
+  { title: "RESOURCE", value: (row) => text(row.name || row.id) },
   { title: "TYPE", value: (row) => text(row.type) },
   { title: "ADDRESS", value: (row) => text(row.address) },
+];
+
+const USED_RESOURCE_COLUMNS: readonly Column[] = [
+  ...ANY_RESOURCE_COLUMNS,
+  { title: "CLIENTS", alignRight: true, value: (row) => text(row.clients) },
+];
+
+const RESOURCE_COLUMNS: readonly Column[] = [
+  ...ANY_RESOURCE_COLUMNS,
   { title: "STATUS", value: (row) => text(row.status) },
   { title: "GATEWAY", value: (row) => text(row.gatewayId) },
 ];
@@ -52,6 +66,7 @@ const CONNECTION_COLUMNS: readonly Column[] = [
   { title: "HANDSHAKE", alignRight: true, value: (row) => ago(row.lastHandshakeMs) },
   { title: "SENT", alignRight: true, value: (row) => bytes(row.txBytes) },
   { title: "RECEIVED", alignRight: true, value: (row) => bytes(row.rxBytes) },
+  { title: "LOST", alignRight: true, value: (row) => lost(row) },
 ];
 
 const NOTHING = "-";
@@ -60,11 +75,18 @@ const MAX_CELL = 45;
 function headline(program: string, fields: Fields): string {
   const addresses = [fields.ipv4, fields.ipv6].filter((address) => typeof address === "string");
   const parts = [
-    `${program}: ${fields.portal === "connected" ? "connected to" : "not connected to"} the portal`,
+    `${program}: ${session(fields)}`,
     addresses.length > 0 ? addresses.map(text).join(" and ") : "no addresses yet",
     typeof fields.uptimeMs === "number" ? `up ${duration(fields.uptimeMs)}` : "",
   ];
   return parts.filter((part) => part !== "").join(", ") + "\n";
+}
+
+/** `connected to wss://api.firezone.dev for 2h 1m`. */
+function session({ portal, apiUrl, portalForMs }: Fields): string {
+  const where = typeof apiUrl === "string" ? text(apiUrl) : "the portal";
+  const since = typeof portalForMs === "number" ? ` for ${duration(portalForMs)}` : "";
+  return `${portal === "connected" ? "connected" : "not connected"} to ${where}${since}`;
 }
 
 /** Nothing at all when the program has no such list, a sentence when it is empty. */
@@ -115,6 +137,15 @@ function milliseconds(value: unknown): string {
 
 function ago(value: unknown): string {
   return typeof value === "number" ? `${duration(value)} ago` : "never";
+}
+
+/** The part of what the peer sent that did not arrive. */
+function lost({ rxLost, rxPackets }: Fields): string {
+  if (typeof rxLost !== "number" || typeof rxPackets !== "number") return NOTHING;
+  const sent = rxLost + rxPackets;
+  if (sent <= 0) return NOTHING;
+  const percent = 100 * rxLost / sent;
+  return `${percent === 0 || percent >= 10 ? Math.round(percent) : percent.toFixed(1)} %`;
 }
 
 /** The two largest units: `3d 4h`, `2m 5s`, `7s`. */

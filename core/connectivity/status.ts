@@ -37,6 +37,21 @@ export interface ConnectionStatus {
   readonly txBytes: number;
   /** Bytes of WireGuard data messages received. */
   readonly rxBytes: number;
+  /** WireGuard data messages sent. */
+  readonly txPackets: number;
+  /** WireGuard data messages received. */
+  readonly rxPackets: number;
+  /** WireGuard data messages that the peer sent and that did not arrive. */
+  readonly rxLost: number;
+}
+
+/** Whose relays a path goes through, as logs and metrics name it. */
+export type PathKind = "direct" | "relayed" | "relayed-by-peer" | "relayed-twice";
+
+/** The kind of a path. */
+export function pathKind({ kind, remoteRelayed }: PathStatus): PathKind {
+  if (kind === "direct") return remoteRelayed ? "relayed-by-peer" : "direct";
+  return remoteRelayed ? "relayed-twice" : "relayed";
 }
 
 /** Describes a connection as it is now. */
@@ -51,6 +66,9 @@ export function connectionStatus(now: Millis, connection: Connection): Connectio
     ...tunnel.lastHandshakeAt !== undefined && { lastHandshakeMs: now - tunnel.lastHandshakeAt },
     txBytes: tunnel.txBytes,
     rxBytes: tunnel.rxBytes,
+    txPackets: tunnel.txPackets,
+    rxPackets: tunnel.rxPackets,
+    rxLost: tunnel.rxLost,
   };
 }
 

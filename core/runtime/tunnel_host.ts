@@ -8,13 +8,19 @@
  */
 
 import { type IpAddress, parseIpAddress, parsePrefix } from "../ip/mod.ts";
-import { PortalConnection, type PortalEvent, type PortalOptions } from "../portal/mod.ts";
+import {
+  PORTAL_CLIENT_VERSION,
+  PortalConnection,
+  type PortalEvent,
+  type PortalOptions,
+} from "../portal/mod.ts";
 import { ConfigError } from "../cli/errors.ts";
 import type { ServiceManager } from "../os/linux/mod.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
 import { PortalBypass } from "./portal_bypass.ts";
 import { serveStatus, type StatusServer } from "./status_server.ts";
+import type { MeasuredStatus } from "./tunnel_metrics.ts";
 import { NetworkNotifier } from "./network_notifier.ts";
 import { TUNNEL_TABLES, TunnelInterface } from "./tunnel_interface.ts";
 import type { WorkerHandle, WorkerHandlers } from "./worker_channel.ts";
@@ -47,6 +53,8 @@ export interface TunnelHostOptions<Command, Notice> {
   readonly onFileChange?: () => void;
   /** Files that say which DNS servers the system has. */
   readonly watchedFiles?: readonly string[];
+  /** Ends the program as soon as the tunnel is configured. */
+  readonly exitWhenReady?: boolean;
   /** Undoes what the program did by itself; called before anything else ends. */
   readonly close?: () => Promise<void>;
 }
@@ -65,6 +73,7 @@ export class TunnelHost<Command, Notice> {
   #interface: TunnelInterface | undefined;
   #notifier: NetworkNotifier | undefined;
   #portalState: "connecting" | "connected" = "connecting";
+  #portalStateSince = this.#startedAt;
   #nextStatusId = 0;
   #isConfigured = false;
 
@@ -128,13 +137,17 @@ export class TunnelHost<Command, Notice> {
   }
 
   /** A snapshot of everything; plain data without secrets. */
-  async status(): Promise<unknown> {
-    const plane = await this.#planeStatus();
-    return {
+  async status(): Promise<MeasuredStatus> {
+    const plane = await this.#planeStatus() as Record<string, unknown>;
+    const now = performance.now();
+    const session = {
+      version: PORTAL_CLIENT_VERSION,
+      apiUrl: this.#options.portal.apiUrl.origin,
       portal: this.#portalState,
-      uptimeMs: Math.round(performance.now() - this.#startedAt),
-      ...plane as Record<string, unknown>,
+      portalForMs: Math.round(now - this.#portalStateSince),
+      uptimeMs: Math.round(now - this.#startedAt),
     };
+    return { ...session, ...plane };
   }
 
   /** The worker's part; empty while there is no worker. */
@@ -150,8 +163,7 @@ export class TunnelHost<Command, Notice> {
   #onPortal(event: PortalEvent): void {
     switch (event.tag) {
       case "joined":
-        this.#portalState = "connected";
-        return;
+        return this.#enter("connected");
       case "message":
         return this.#worker?.post({
           tag: "portal-message",
@@ -159,11 +171,16 @@ export class TunnelHost<Command, Notice> {
           payload: event.payload,
         });
       case "hiccup":
-        this.#portalState = "connecting";
-        return;
+        return this.#enter("connecting");
       case "fatal":
         return this.#fail(new ConfigError(`Firezone disconnected: ${event.reason}`));
     }
+  }
+
+  #enter(state: "connecting" | "connected"): void {
+    if (state === this.#portalState) return;
+    this.#portalState = state;
+    this.#portalStateSince = performance.now();
   }
 
   #onNotice(notice: DataPlaneNotice<Notice>): void {
@@ -240,9 +257,13 @@ export class TunnelHost<Command, Notice> {
     if (this.#isConfigured) return;
     this.#isConfigured = true;
     const elapsed = Math.round(performance.now() - this.#startedAt);
-    this.#log.info("Tunnel ready", { ipv4: ipv4Text, ipv6: ipv6Text, elapsed_ms: elapsed });
+    this.#log.info("Tunnel ready", { elapsed_ms: elapsed });
+    this.#log.debug("The tunnel's addresses", { ipv4: ipv4Text, ipv6: ipv6Text });
     this.#options.manager?.ready();
     this.#options.manager?.startWatchdog(() => this.status());
+    if (!this.#options.exitWhenReady) return;
+    this.#log.info("Exiting, as --exit wants it");
+    this.#ended.resolve(0);
   }
 
   #listenToSignals(): () => void {

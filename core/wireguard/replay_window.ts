@@ -18,9 +18,15 @@ export const REPLAY_WINDOW_SIZE: number = (WORDS - 1) * WORD_BITS;
 export class ReplayWindow {
   readonly #words = new Int32Array(WORDS);
   #greatest = -1;
+  #accepted = 0;
 
   /** A window that has seen nothing. */
   constructor() {}
+
+  /** Counters up to the greatest one that were never accepted: what is lost, or late so far. */
+  get missing(): number {
+    return this.#greatest + 1 - this.#accepted;
+  }
 
   /** Whether `counter` is new and not too old. Changes nothing: authenticate first, then
    * {@link accept}.
@@ -34,6 +40,7 @@ export class ReplayWindow {
 
   /** Marks `counter` as seen; only for one that {@link isFresh}. */
   accept(counter: number): void {
+    this.#accepted++;
     const wordNumber = Math.floor(counter / WORD_BITS);
     if (counter > this.#greatest) {
       const before = Math.floor(this.#greatest / WORD_BITS);

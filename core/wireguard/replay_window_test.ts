@@ -7,6 +7,10 @@ class SlowWindow {
   readonly #seen = new Set<number>();
   #greatest = -1;
 
+  get missing(): number {
+    return this.#greatest + 1 - this.#seen.size;
+  }
+
   accept(counter: number): boolean {
     if (this.#seen.has(counter) || this.#greatest - counter >= REPLAY_WINDOW_SIZE) return false;
     this.#seen.add(counter);
@@ -37,6 +41,7 @@ Deno.test("ReplayWindow answers as its slow twin does, for any order and any jum
         const fresh = fast.isFresh(counter);
         assertEquals(fresh, slow.accept(counter), `counter ${counter}`);
         if (fresh) fast.accept(counter);
+        assertEquals(fast.missing, slow.missing);
       }
     },
   ));

@@ -61,6 +61,11 @@ export class Session {
     keys.receive.fill(0);
   }
 
+  /** Data messages that the peer sent and that did not arrive, as far as later ones show it. */
+  get rxLost(): number {
+    return this.#window.missing;
+  }
+
   /** Whether it may seal at all. */
   canSend(now: Millis): boolean {
     return now < this.rejectAt && this.#sendCounter < REJECT_AFTER_MESSAGES;

@@ -32,6 +32,12 @@ export class SessionSlots {
     return this.#current;
   }
 
+  /** See {@link Session.rxLost}, of all sessions together. */
+  get rxLost(): number {
+    return (this.#current?.rxLost ?? 0) + (this.#previous?.rxLost ?? 0) +
+      (this.#next?.rxLost ?? 0);
+  }
+
   /** The session that has the index `localIndex`. */
   find(localIndex: number): Session | undefined {
     if (this.#current?.localIndex === localIndex) return this.#current;

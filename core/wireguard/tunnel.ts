@@ -153,6 +153,10 @@ export class WireGuardTunnel {
   #lastHandshakeAt: Millis | undefined;
   #rxBytes = 0;
   #txBytes = 0;
+  #rxPackets = 0;
+  #txPackets = 0;
+  /** Of sessions that are out of use. */
+  #rxLostBefore = 0;
   #disposed = false;
 
   /** A tunnel without a session.
@@ -169,6 +173,7 @@ export class WireGuardTunnel {
     this.#remoteMacKeys = receiverMacKeys(remotePublicKey);
     this.#staticSecret = node.identity.shareWith(remotePublicKey);
     this.#sessions = new SessionSlots((session) => {
+      this.#rxLostBefore += session.rxLost;
       session.dispose();
       node.releaseIndex(session.localIndex);
     });
@@ -192,6 +197,24 @@ export class WireGuardTunnel {
   /** Bytes of data messages sent, overhead and keepalives included. */
   get txBytes(): number {
     return this.#txBytes;
+  }
+
+  /** Authentic data messages received, keepalives included. */
+  get rxPackets(): number {
+    return this.#rxPackets;
+  }
+
+  /** Data messages sent, keepalives included. */
+  get txPackets(): number {
+    return this.#txPackets;
+  }
+
+  /**
+   * Data messages that the peer sent and that did not arrive: gaps in their counters. What is only
+   * late is taken off again.
+   */
+  get rxLost(): number {
+    return this.#rxLostBefore + this.#sessions.rxLost;
   }
 
   /** Whether {@link seal} would succeed. */
@@ -239,6 +262,7 @@ export class WireGuardTunnel {
     const length = end - start;
     const written = session.seal(src, start, end, dst, dstStart, paddedLength(length) - length);
     this.#txBytes += written;
+    this.#txPackets++;
     this.#timers.onDataSent(now);
     if (session.wantsRekeyAfterSending(now)) this.initiate(now);
     return written;
@@ -336,6 +360,7 @@ export class WireGuardTunnel {
     if (failure !== undefined) return this.#drop(out, failure);
 
     this.#rxBytes += end - start;
+    this.#rxPackets++;
     if (this.#sessions.confirm(session)) this.#onCompleted(now, false);
     if (length === 0) {
       out.code = "keepalive";
@@ -356,6 +381,7 @@ export class WireGuardTunnel {
     if (session === undefined || !session.canSend(now)) return this.initiate(now);
     const message = new Uint8Array(DATA_OVERHEAD);
     this.#txBytes += session.seal(message, 0, 0, message, 0, 0);
+    this.#txPackets++;
     this.#transmits.push(message);
     if (session.wantsRekeyAfterSending(now)) this.initiate(now);
   }

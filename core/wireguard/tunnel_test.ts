@@ -29,6 +29,23 @@ Deno.test("a handshake takes one round trip and a keepalive, after which both en
   assertEquals(link.b.packets.map((it) => it[0]), [2]);
 });
 
+Deno.test("messages that did not arrive are counted, those that are only late are not", () => {
+  const link = new VirtualLink();
+  connect(link);
+  const { rxPackets } = link.b.tunnel;
+  link.passes = (from, message) => from !== link.a || message[0] !== DATA;
+  for (let i = 0; i < 3; i++) assert(link.send(link.a, packet(i)));
+  assertEquals(link.b.tunnel.rxLost, 0);
+  link.passes = () => true;
+  assert(link.send(link.a, packet(3)));
+  link.run(20);
+  assertEquals([link.b.tunnel.rxPackets, link.b.tunnel.rxLost], [rxPackets + 1, 3]);
+  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
+  link.run(200_000);
+  assertEquals(link.b.tunnel.rxLost, 3, "as before, under other keys");
+  assertEquals(link.a.tunnel.rxLost, 0);
+});
+
 Deno.test("the first packet starts the handshake on the end that may, and waits on the other", () => {
   const link = new VirtualLink();
   assert(!link.send(link.b, packet(1)));

@@ -1,0 +1,85 @@
+/**
+ * The options that client and gateway have in common.
+ * @module
+ */
+
+import { flag, option, type OptionSpec } from "./command.ts";
+import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
+import { hostPort, oneOf, text, url } from "./values.ts";
+
+/** `--api-url`, with `FIREZONE_API_URL` behind it. */
+export const apiUrlOption: OptionSpec<URL> = option({
+  flags: "-u, --api-url <url>",
+  env: "FIREZONE_API_URL",
+  description: "the portal",
+  kind: url("wss", "ws", "https", "http"),
+  default: new URL("wss://api.firezone.dev/"),
+});
+
+/** `--crypto`, with `FIREZONE_CRYPTO` behind it. */
+export const cryptoOption: OptionSpec<"libcrypto" | "node" | "noble" | undefined> = option({
+  flags: "--crypto <backend>",
+  env: "FIREZONE_CRYPTO",
+  description: "AEAD backend",
+  kind: oneOf("libcrypto", "node", "noble"),
+  defaultText: "the fastest that works",
+});
+
+/** `--interface`, hidden. */
+export const interfaceOption: OptionSpec<string> = option({
+  flags: "--interface <name>",
+  env: "FIREZONE_INTERFACE",
+  description: "name of the TUN device",
+  kind: text,
+  default: "tun-firezone",
+  hidden: true,
+});
+
+/** `--log-dir`, with `LOG_DIR` behind it. */
+export const logDirectoryOption: OptionSpec<string | undefined> = option({
+  flags: "-l, --log-dir <path>",
+  env: "LOG_DIR",
+  description: "directory that the log is written to as well",
+  kind: text,
+});
+
+const METRICS_SINKS = oneOf("stdout", "otel-collector");
+
+/** Where metrics may go; to `sentry`, which other programs know, nothing is sent. */
+export type MetricsSink = "stdout" | "otel-collector" | "sentry";
+
+/** `--metrics`, with `FIREZONE_METRICS` behind it. */
+export const metricsOption: OptionSpec<MetricsSink | undefined> = option<MetricsSink>({
+  flags: "--metrics <sink>",
+  env: "FIREZONE_METRICS",
+  description: "where metrics go once a minute",
+  kind: {
+    ...METRICS_SINKS,
+    parse: (text) => text === "sentry" ? text : METRICS_SINKS.parse(text),
+  },
+  defaultText: "nowhere",
+});
+
+/** `--otlp-grpc-endpoint`, with `OTLP_GRPC_ENDPOINT` behind it. */
+export const otlpEndpointOption: OptionSpec<HostPort | undefined> = option({
+  flags: "--otlp-grpc-endpoint <host:port>",
+  env: "OTLP_GRPC_ENDPOINT",
+  description: "OpenTelemetry collector that metrics are sent to",
+  kind: hostPort,
+});
+
+/** `--no-telemetry`, which changes nothing. */
+export const noTelemetryOption: OptionSpec<boolean> = flag({
+  flags: "--no-telemetry",
+  env: "FIREZONE_NO_TELEMETRY",
+  description: "accepted for compatibility: no crash reports are sent in any case",
+  hidden: true,
+});
+
+/** `--flow-logs`, which is refused with a warning. */
+export const flowLogsOption: OptionSpec<boolean> = flag({
+  flags: "--flow-logs",
+  env: "FIREZONE_FLOW_LOGS",
+  description: "accepted for compatibility: no flow logs are kept, which a warning says",
+  hidden: true,
+});
