@@ -44,16 +44,25 @@ export async function serveStatus(
 }
 
 async function removeStale(path: string): Promise<void> {
-  let connection: Deno.Conn;
+  const info = await Deno.lstat(path).catch(() => undefined);
+  // What cannot be looked at cannot be listened at: that says why.
+  if (info === undefined) return;
+  if (!info.isSocket) refuse(path, "what is there is not a socket");
   try {
-    connection = await Deno.connect({ transport: "unix", path });
+    (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    await Deno.remove(path).catch(() => {});
-    return;
+    if (!(error instanceof Deno.errors.ConnectionRefused)) {
+      refuse(path, (error as Error).message);
+    }
+    return await Deno.remove(path).catch(() => {});
   }
-  connection.close();
   throw new ConfigError(
     `Cannot listen at ${path}: another process does; stop it or name another --status-socket`,
+  );
+}
+
+function refuse(path: string, reason: string): never {
+  throw new ConfigError(
+    `Cannot listen at ${path}: ${reason}; remove it or name another --status-socket`,
   );
 }

@@ -28,9 +28,31 @@ Deno.test("serveStatus answers on its socket, and removes it when closed", async
 Deno.test("serveStatus replaces a socket that nobody answers at", async () => {
   const directory = await Deno.makeTempDir();
   const path = `${directory}/status.sock`;
-  await Deno.writeTextFile(path, "");
+  // A socket that a killed process left behind: Deno removes its own when it closes them.
+  const killed = new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      `Deno.listen({ transport: "unix", path: "${path}" }); Deno.kill(Deno.pid, "SIGKILL")`,
+    ],
+  });
+  await killed.output();
+  assertEquals((await Deno.lstat(path)).isSocket, true);
   const server = await serveStatus(path, () => Promise.resolve(1));
   assertEquals(await (await get(path, "/status")).json(), 1);
   await server.close();
+  await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("serveStatus removes nothing but sockets", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/precious`;
+  await Deno.writeTextFile(path, "data");
+  await assertRejects(
+    () => serveStatus(path, () => Promise.resolve(1)),
+    ConfigError,
+    "not a socket",
+  );
+  assertEquals(await Deno.readTextFile(path), "data");
+  await assertRejects(() => serveStatus(directory, () => Promise.resolve(1)), ConfigError);
   await Deno.remove(directory, { recursive: true });
 });
