@@ -4,30 +4,33 @@
  */
 
 import {
+  apiUrlOption,
   type Command,
   command,
+  cryptoOption,
   durationMs,
   flag,
+  flowLogsOption,
+  interfaceOption,
+  logDirectoryOption,
+  logFormatOption,
+  logLevelOption,
+  metricsOption,
+  noTelemetryOption,
   oneOf,
   option,
+  otlpEndpointOption,
   statusCommand,
   text,
-  url,
   type Values,
 } from "@firezone/core/cli";
-import { logFormatOption, logLevelOption } from "@firezone/core/cli";
-import { DNS_CONTROL_METHODS } from "./os/dns_control/mod.ts";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
+import { DNS_CONTROL_METHODS } from "./os/dns_control/mod.ts";
+import { signInCommand, signOutCommand } from "./sign_in.ts";
 
 /** The client's options. */
 export const CLIENT_OPTIONS = {
-  apiUrl: option({
-    flags: "-u, --api-url <url>",
-    env: "FIREZONE_API_URL",
-    description: "the portal",
-    kind: url("wss", "ws", "https", "http"),
-    default: new URL("wss://api.firezone.dev/"),
-  }),
+  apiUrl: apiUrlOption,
   tokenPath: option({
     flags: "--token-path <path>",
     env: "FIREZONE_TOKEN_PATH",
@@ -75,13 +78,7 @@ export const CLIENT_OPTIONS = {
     kind: text,
     default: "/run/dev.firezone.client/status.sock",
   }),
-  crypto: option({
-    flags: "--crypto <backend>",
-    env: "FIREZONE_CRYPTO",
-    description: "AEAD backend",
-    kind: oneOf("libcrypto", "node", "noble"),
-    defaultText: "the fastest that works",
-  }),
+  crypto: cryptoOption,
   stateDirectory: option({
     flags: "--state-dir <path>",
     env: "FIREZONE_STATE_DIR",
@@ -89,26 +86,28 @@ export const CLIENT_OPTIONS = {
     kind: text,
     default: "/var/lib/dev.firezone.client/config",
   }),
-  interfaceName: option({
-    flags: "--interface <name>",
-    env: "FIREZONE_INTERFACE",
-    description: "name of the TUN device",
-    kind: text,
-    default: "tun-firezone",
-    hidden: true,
-  }),
+  interfaceName: interfaceOption,
   check: flag({
     flags: "--check",
     description: "check the configuration and exit",
   }),
-  logDirectory: option({
-    flags: "-l, --log-dir <path>",
-    env: "LOG_DIR",
-    description: "directory that the log is written to as well",
-    kind: text,
+  exit: flag({
+    flags: "--exit",
+    description: "exit as soon as the tunnel is configured",
   }),
+  logDirectory: logDirectoryOption,
   logLevel: logLevelOption,
   logFormat: logFormatOption,
+  metrics: metricsOption,
+  otlpEndpoint: otlpEndpointOption,
+  noTelemetry: noTelemetryOption,
+  flowLogs: flowLogsOption,
+  incBuf: flag({
+    flags: "--inc-buf",
+    env: "FIREZONE_INC_BUF",
+    description: "accepted for compatibility: sockets get large buffers without it",
+    hidden: true,
+  }),
 };
 
 /** What the command line and the environment say. */
@@ -125,6 +124,15 @@ export function clientCommand(run: (config: ClientConfig) => Promise<number>): C
       statusCommand({
         program: "firezone-headless-client",
         statusSocket: CLIENT_OPTIONS.statusSocket,
+      }),
+      signInCommand(CLIENT_OPTIONS.tokenPath),
+      signOutCommand(CLIENT_OPTIONS.tokenPath),
+      command({
+        name: "standalone",
+        description: "same as without it; units for older clients have it",
+        hidden: true,
+        options: CLIENT_OPTIONS,
+        run,
       }),
     ],
     epilogue: "FIREZONE_TOKEN holds the token of a service account; it is best kept in a file.",

@@ -12,7 +12,12 @@ import {
   invalidatedCandidatesToGateway,
   parseClientMessage,
 } from "@firezone/core/portal";
-import { type DataPlaneNotice, serveDataPlane, toCommonNotice } from "@firezone/core/runtime";
+import {
+  type DataPlaneNotice,
+  logPath,
+  serveDataPlane,
+  toCommonNotice,
+} from "@firezone/core/runtime";
 import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
 import { type ClientEvent, ClientState } from "./client_state.ts";
@@ -93,7 +98,7 @@ function toNotice(event: ClientEvent): DataPlaneNotice<ClientNotice> | undefined
       log.info("Connected to a gateway", { gateway: event.gatewayId });
       return undefined;
     case "path-changed":
-      log.info("Path to a gateway changed", { gateway: event.gatewayId, path: event.path });
+      logPath(log, "Path to a gateway changed", { gateway: event.gatewayId }, event.path);
       return undefined;
     case "gateway-failed": {
       const { gatewayId, reason } = event;

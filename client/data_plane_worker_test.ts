@@ -26,6 +26,7 @@ Deno.test(
         logFilter: "off",
         logFormat: "human",
         logDirectory: undefined,
+        validatesChecksums: false,
         settings: { usesInternet: false },
       },
       {

@@ -5,13 +5,16 @@
 
 import { defaultName, runMain } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
+import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
   type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneStart,
+  requireNetworkAdministration,
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
+import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
 import {
   LogDirectory,
   logFilterText,
@@ -38,12 +41,14 @@ async function run(config: ClientConfig): Promise<number> {
     ...logs && { write: writeBoth(logs) },
   });
   const log = logger("client");
+  if (!config.check) requireNetworkAdministration();
   const token = loadToken(config.tokenPath);
   const id = loadDeviceId(config.firezoneId, `${config.stateDirectory}/firezone-id.json`);
   if (config.check) {
     log.info("The configuration is valid");
     return 0;
   }
+  if (config.flowLogs) log.warn("No flow logs are kept, whatever --flow-logs says");
   const control = dnsControl(config.dnsControl);
   const dns = new ClientDns({
     control,
@@ -53,6 +58,14 @@ async function run(config: ClientConfig): Promise<number> {
     setServiceAddresses: (addresses) => host.setServiceAddresses(addresses),
     interfaceName: config.interfaceName,
     log: logger("client", "dns"),
+  });
+  const metrics = exportMetrics({
+    program: "firezone-headless-client",
+    version: PORTAL_CLIENT_VERSION,
+    sink: config.metrics,
+    endpoint: config.otlpEndpoint,
+    status: () => host.status(),
+    log: log.child("metrics"),
   });
   const host: TunnelHost<ClientCommand, ClientNotice> = new TunnelHost({
     portal: {
@@ -79,6 +92,7 @@ async function run(config: ClientConfig): Promise<number> {
           logFilter: logFilterText(),
           logFormat: config.logFormat,
           logDirectory: config.logDirectory,
+          validatesChecksums: false,
           settings: { usesInternet: config.activateInternetResource },
         },
         handlers,
@@ -91,7 +105,11 @@ async function run(config: ClientConfig): Promise<number> {
     onNotice: (notice) => dns.handleNotice(notice),
     onFileChange: () => void dns.handleSystemChange(),
     onNetworkChange: () => void dns.handleNetworkChange(),
-    close: () => dns.close(),
+    exitWhenReady: config.exit,
+    close: async () => {
+      await metrics[Symbol.asyncDispose]();
+      await dns.close();
+    },
   });
   try {
     await dns.start();

@@ -4,32 +4,34 @@
  */
 
 import {
+  apiUrlOption,
   type Command,
   command,
+  cryptoOption,
   durationMs,
   flag,
+  flowLogsOption,
+  interfaceOption,
+  logDirectoryOption,
   logFormatOption,
   logLevelOption,
-  oneOf,
+  metricsOption,
+  noTelemetryOption,
   option,
-  socketAddress,
+  otlpEndpointOption,
+  type Secret,
+  socketAddressOrOff,
   statusCommand,
   text,
-  url,
+  toSecret,
   type Values,
 } from "@firezone/core/cli";
-import { socketAddress as socketAddressConstant } from "@firezone/core/ip";
+import { type SocketAddress, socketAddress } from "@firezone/core/ip";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 
 /** The gateway's options. */
 export const GATEWAY_OPTIONS = {
-  apiUrl: option({
-    flags: "-u, --api-url <url>",
-    env: "FIREZONE_API_URL",
-    description: "the portal",
-    kind: url("wss", "ws", "https", "http"),
-    default: new URL("wss://api.firezone.dev/"),
-  }),
+  apiUrl: apiUrlOption,
   firezoneId: option({
     flags: "-i, --firezone-id <id>",
     env: "FIREZONE_ID",
@@ -44,12 +46,12 @@ export const GATEWAY_OPTIONS = {
     kind: text,
     defaultText: "the host name",
   }),
-  healthCheckAddr: option({
+  healthCheckAddr: option<SocketAddress | "off">({
     flags: "--health-check-addr <address>",
     env: "HEALTH_CHECK_ADDR",
-    description: "where GET /healthz is answered",
-    kind: socketAddress,
-    default: socketAddressConstant("0.0.0.0:8080"),
+    description: "where GET /healthz and /readyz are answered, or off",
+    kind: socketAddressOrOff,
+    default: socketAddress("0.0.0.0:8080"),
   }),
   noMasquerade: flag({
     flags: "--no-masquerade",
@@ -75,29 +77,27 @@ export const GATEWAY_OPTIONS = {
     kind: text,
     default: "/run/firezone/gateway.sock",
   }),
-  crypto: option({
-    flags: "--crypto <backend>",
-    env: "FIREZONE_CRYPTO",
-    description: "AEAD backend",
-    kind: oneOf("libcrypto", "node", "noble"),
-    defaultText: "the fastest that works",
-  }),
-  interfaceName: option({
-    flags: "--interface <name>",
-    env: "FIREZONE_INTERFACE",
-    description: "name of the TUN device",
-    kind: text,
-    default: "tun-firezone",
-    hidden: true,
-  }),
-  logDirectory: option({
-    flags: "-l, --log-dir <path>",
-    env: "LOG_DIR",
-    description: "directory that the log is written to as well",
-    kind: text,
-  }),
+  crypto: cryptoOption,
+  interfaceName: interfaceOption,
+  logDirectory: logDirectoryOption,
   logLevel: logLevelOption,
   logFormat: logFormatOption,
+  metrics: metricsOption,
+  otlpEndpoint: otlpEndpointOption,
+  validateChecksums: flag({
+    flags: "--validate-checksums",
+    env: "FIREZONE_VALIDATE_CHECKSUMS",
+    description: "warn of packets from clients whose checksums are wrong; slow, for tests",
+    hidden: true,
+  }),
+  noTelemetry: noTelemetryOption,
+  flowLogs: flowLogsOption,
+  noIncBuf: flag({
+    flags: "--no-inc-buf",
+    env: "FIREZONE_NO_INC_BUF",
+    description: "accepted for compatibility: the system's limits on buffers are never changed",
+    hidden: true,
+  }),
 };
 
 /** What the command line and the environment say. */
@@ -105,7 +105,7 @@ export type GatewayConfig = Values<typeof GATEWAY_OPTIONS>;
 
 /** The command; `run` does the work, with the token if it was given as an argument. */
 export function gatewayCommand(
-  run: (config: GatewayConfig) => Promise<number>,
+  run: (config: GatewayConfig, token: Secret | undefined) => Promise<number>,
 ): Command {
   return command({
     name: "firezone-gateway",
@@ -115,8 +115,11 @@ export function gatewayCommand(
     commands: [
       statusCommand({ program: "firezone-gateway", statusSocket: GATEWAY_OPTIONS.statusSocket }),
     ],
-    epilogue: "FIREZONE_TOKEN holds the token of the gateway's site; a systemd credential of " +
-      "that name does as well.",
-    run,
+    positionals: [
+      { name: "token", description: "a token of the gateway's site; better given otherwise" },
+    ],
+    epilogue: "FIREZONE_TOKEN holds the token of the gateway's site or names the file that does; " +
+      "a systemd\ncredential of that name does as well.",
+    run: (config, [token]) => run(config, token === undefined ? undefined : toSecret(token)),
   });
 }

@@ -12,7 +12,12 @@ import {
   invalidatedCandidatesToClient,
   parseGatewayMessage,
 } from "@firezone/core/portal";
-import { type DataPlaneNotice, serveDataPlane, toCommonNotice } from "@firezone/core/runtime";
+import {
+  type DataPlaneNotice,
+  logPath,
+  serveDataPlane,
+  toCommonNotice,
+} from "@firezone/core/runtime";
 import { logger } from "@firezone/core/telemetry";
 import { type GatewayEvent, GatewayState } from "./gateway_state.ts";
 import type { GatewayCommand, GatewayNotice } from "./worker_messages.ts";
@@ -47,7 +52,7 @@ function toNotice(event: GatewayEvent): DataPlaneNotice<GatewayNotice> | undefin
       log.info("A client connected", { client: event.clientId });
       return undefined;
     case "path-changed":
-      log.info("Path to a client changed", { client: event.clientId, path: event.path });
+      logPath(log, "Path to a client changed", { client: event.clientId }, event.path);
       return undefined;
     case "client-gone":
       log.info("A client is gone", { client: event.clientId, reason: event.reason });

@@ -3,16 +3,19 @@
  * @module
  */
 
-import { ConfigError, defaultName, runMain } from "@firezone/core/cli";
-import { Capability, hasCapability, ServiceManager } from "@firezone/core/os/linux";
+import { defaultName, runMain, type Secret } from "@firezone/core/cli";
+import { ServiceManager } from "@firezone/core/os/linux";
+import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
   type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneStart,
+  requireNetworkAdministration,
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
 import { serveHealth } from "@firezone/core/runtime/health_server";
+import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
 import {
   LogDirectory,
   logFilterText,
@@ -33,7 +36,7 @@ type Command = DataPlaneCommand<GatewayCommand>;
 /** What belongs into the tunnel: the addresses of clients and gateways. */
 const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
 
-async function run(config: GatewayConfig): Promise<number> {
+async function run(config: GatewayConfig, givenToken: Secret | undefined): Promise<number> {
   const manager = ServiceManager.fromEnvironment();
   const logs = config.logDirectory === undefined
     ? undefined
@@ -44,16 +47,21 @@ async function run(config: GatewayConfig): Promise<number> {
     ...logs && { write: writeBoth(logs) },
   });
   const log = logger("gateway");
-  const token = loadToken();
+  if (!config.noCheck) requireNetworkAdministration("pass --no-check");
+  const token = loadToken(givenToken);
   const id = loadGatewayId(config.firezoneId);
-  if (!config.noCheck && !hasCapability(Capability.NET_ADMIN)) {
-    throw new ConfigError(
-      "Cannot configure the network: run as root or with CAP_NET_ADMIN, or pass --no-check",
-    );
-  }
+  if (config.flowLogs) log.warn("No flow logs are kept, whatever --flow-logs says");
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
-  const host = new TunnelHost<GatewayCommand, GatewayNotice>({
+  const metrics = exportMetrics({
+    program: "firezone-gateway",
+    version: PORTAL_CLIENT_VERSION,
+    sink: config.metrics,
+    endpoint: config.otlpEndpoint,
+    status: () => host.status(),
+    log: log.child("metrics"),
+  });
+  const host: TunnelHost<GatewayCommand, GatewayNotice> = new TunnelHost({
     portal: {
       apiUrl: config.apiUrl,
       token,
@@ -69,6 +77,7 @@ async function run(config: GatewayConfig): Promise<number> {
           logFilter: logFilterText(),
           logFormat: config.logFormat,
           logDirectory: config.logDirectory,
+          validatesChecksums: config.validateChecksums,
           settings: undefined,
         },
         handlers,
@@ -79,14 +88,19 @@ async function run(config: GatewayConfig): Promise<number> {
     log,
     routes: ROUTES,
     onAddresses: (ipv4, ipv6) => proxy.listen([ipv4, ipv6]),
-    close: () => proxy.close(),
+    close: async () => {
+      await metrics[Symbol.asyncDispose]();
+      await proxy.close();
+    },
     ...config.noMasquerade ? {} : { setUp: setUpForwarding },
   });
-  await using _health = serveHealth(config.healthCheckAddr, {
-    isReady: () => host.isConnected,
-    revision: buildRevision() ?? "",
-    remedy: "name another --health-check-addr",
-  });
+  await using _health = config.healthCheckAddr === "off"
+    ? undefined
+    : serveHealth(config.healthCheckAddr, {
+      isReady: () => host.isConnected,
+      revision: buildRevision() ?? "",
+      remedy: "name another --health-check-addr",
+    });
   return await host.run();
 
   async function answer(id: number, domain: string): Promise<void> {

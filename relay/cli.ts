@@ -20,12 +20,11 @@ import {
   port,
   prefix,
   type Secret,
-  socketAddress,
+  socketAddressOrOff,
   text,
   toSecret,
   uint64,
   url,
-  type ValueKind,
   type Values,
 } from "@firezone/core/cli";
 import {
@@ -43,12 +42,6 @@ import {
   type ResourceMethod,
 } from "./cloud_metadata.ts";
 import { DEFAULT_PORTS } from "./port_pool.ts";
-
-/** Where something listens, or `off`. */
-const socketAddressOrOff: ValueKind<SocketAddress | "off"> = {
-  expected: `${socketAddress.expected}, or off`,
-  parse: (text) => text === "off" ? text : socketAddress.parse(text),
-};
 
 const GROUP = {
   addresses: "Addresses and ports",

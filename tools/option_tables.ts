@@ -35,7 +35,8 @@ export const OPTIONS: Readonly<Record<string, readonly OptionDescription[]>> = {
 const TOKENS: Readonly<Record<string, string>> = {
   "firezone-relay": "the relay's token, or the file that holds it; without one it runs standalone",
   "firezone-gateway":
-    "a token of the gateway's site; else the systemd credential of that name is taken",
+    "a token of the gateway's site, or the file that holds it; else the systemd credential of " +
+    "that name is taken",
   "firezone-headless-client": "a token of an account; else the file of `--token-path` is read",
 };
 

@@ -108,6 +108,12 @@ export const socketAddress: ValueKind<SocketAddress> = {
   },
 };
 
+/** Where something listens, or `off`. */
+export const socketAddressOrOff: ValueKind<SocketAddress | "off"> = {
+  expected: `${socketAddress.expected}, or off`,
+  parse: (text) => text === "off" ? text : socketAddress.parse(text),
+};
+
 /** `host:port`; the host is a name, an IPv4 address, or an IPv6 address in brackets. */
 export const hostPort: ValueKind<HostPort> = {
   expected: "a host and a port such as 127.0.0.1:4317, [::1]:4317 or collector.example:4317",

@@ -4,6 +4,7 @@
  */
 export * from "./address.ts";
 export * from "./checksum.ts";
+export * from "./checksum_check.ts";
 export * from "./coalescing.ts";
 export * from "./icmp.ts";
 export * from "./packet.ts";

@@ -3,8 +3,9 @@
  * @module
  */
 
+import { pathKind, type PathStatus } from "../connectivity/mod.ts";
 import type { IpAddress } from "../ip/mod.ts";
-import type { Logger } from "../telemetry/mod.ts";
+import type { LogFields, Logger } from "../telemetry/mod.ts";
 import type { DataPlaneNotice } from "./data_plane_messages.ts";
 
 /** See the head of this file. */
@@ -43,4 +44,10 @@ export function toCommonNotice(
       return undefined;
     }
   }
+}
+
+/** Logs that packets take another path now; whose addresses are on it only for debugging. */
+export function logPath(log: Logger, message: string, peer: LogFields, path: PathStatus): void {
+  log.info(message, { ...peer, path: pathKind(path) });
+  log.debug("The addresses of the path", { ...peer, ...path });
 }

@@ -86,6 +86,8 @@ export interface DataPlaneOptions {
   readonly onControl: (now: Millis) => void;
   /** Called after every turn, to pass the machine's events on. */
   readonly onTurn: (now: Millis) => void;
+  /** Looks at each packet that came out of the tunnel, before anything is done to it. */
+  readonly inspect?: ((buf: Uint8Array, start: number, end: number) => void) | undefined;
 }
 
 const TOKEN = { control: 0, tun: 1, udp4: 2, udp6: 3 } as const;
@@ -167,6 +169,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
 
   /** Takes a packet that came out of the tunnel. */
   push(buf: Uint8Array, start: number, end: number): void {
+    if (this.#options.inspect !== undefined) this.#options.inspect(buf, start, end);
     if (this.#outerEcn !== ECN.notCapable) applyOuterEcn(buf, start, this.#outerEcn);
     if (this.#coalescer.push(buf, start, end)) return;
     this.#coalescer.flush(this.#tunWriter);

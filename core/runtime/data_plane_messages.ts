@@ -22,6 +22,8 @@ export interface DataPlaneStart<Settings> {
   readonly logFormat: LogFormat;
   /** Directory that the log is written to as well. */
   readonly logDirectory: string | undefined;
+  /** Whether packets that come out of the tunnel with a wrong checksum are warned of. */
+  readonly validatesChecksums: boolean;
   /** What the program's own machine is made with. */
   readonly settings: Settings;
 }

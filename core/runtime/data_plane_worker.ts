@@ -6,6 +6,7 @@
 
 import { base64 } from "../bytes/mod.ts";
 import { type AeadBackend, AeadError, selectAead } from "../crypto/mod.ts";
+import { wrongChecksum } from "../ip/mod.ts";
 import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
@@ -127,6 +128,7 @@ function runDataPlane<
       plane.stop();
     },
     onTurn: passEventsOn,
+    inspect: start.validatesChecksums ? warnOfChecksum : undefined,
   });
   log.info("Data plane is running", { interface: tun.name, aead: aead.name, ports: plane.ports });
   channel.post({
@@ -136,6 +138,11 @@ function runDataPlane<
   });
   plane.run();
   tun.close();
+
+  function warnOfChecksum(buf: Uint8Array, start: number, end: number): void {
+    const layer = wrongChecksum(buf, start, end);
+    if (layer !== undefined) log.warn("A packet has a wrong checksum", { layer });
+  }
 
   function passEventsOn(): void {
     for (let event; (event = machine.pollEvent()) !== undefined;) {

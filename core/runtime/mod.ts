@@ -27,6 +27,7 @@ export * from "./data_plane_worker.ts";
 export { DnsServer, type DnsServerOptions, type DnsTransport, type Reply } from "./dns_server.ts";
 export { NetworkNotifier, type NetworkNotifierOptions } from "./network_notifier.ts";
 export { PortalBypass } from "./portal_bypass.ts";
+export { requireNetworkAdministration } from "./privileges.ts";
 export * from "./status_server.ts";
 export * from "./tunnel_host.ts";
 export * from "./tunnel_interface.ts";

@@ -1,0 +1,123 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Deployment } from "@firezone/tools/deployment";
+import type { CommandResult } from "@firezone/tools/netns";
+import { ADDRESS } from "@firezone/tools/topology";
+import { requires } from "../requirements.ts";
+import { takeSnapshot } from "./snapshot.ts";
+
+const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
+const root = new URL("../../", import.meta.url).pathname;
+const PAGE_MS = 10_000;
+
+/** Takes all capabilities but one away, so that being root means nothing any more. */
+const ONLY_NET_ADMIN = ["setpriv", "--bounding-set", "-all,+net_admin", "--"];
+
+Deno.test("CAP_NET_ADMIN is all that client and gateway need", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fzt" });
+  const { topology } = deployment;
+  const snapshots = () =>
+    Promise.all(["client", "gateway"].map((name) => takeSnapshot(topology.get(name))));
+  const before = await snapshots();
+  await deployment.startReady("portal");
+  await deployment.startReady("relay");
+  for (const name of ["gateway", "client"] as const) {
+    await deployment.startReady(name, { wrapper: ONLY_NET_ADMIN });
+  }
+
+  await t.step("they have no other", async () => {
+    for (const name of ["gateway", "client"] as const) {
+      const status = await Deno.readTextFile(`/proc/${deployment.process(name).pid}/status`);
+      assertMatch(status, /^CapEff:\t0000000000001000$/m, name);
+    }
+  });
+
+  await t.step("the tunnel carries what it should", async () => {
+    for (const address of ADDRESS.web) {
+      const page = await topology.fetchPage("client", address, PAGE_MS);
+      assert(page.ok, JSON.stringify(page));
+    }
+  });
+
+  await t.step("nothing stays behind", async () => {
+    for (const name of ["client", "gateway"] as const) {
+      const process = deployment.process(name);
+      process.signal("SIGTERM");
+      assertEquals((await process.ended).code, 0, process.lines.join("\n"));
+    }
+    assertEquals(await snapshots(), before);
+  });
+});
+
+Deno.test("what operators ask of running programs", needs, async (t) => {
+  await using deployment = await Deployment.create({ prefix: "fzt" });
+  const { topology, folder } = deployment;
+  for (const name of ["portal", "relay"] as const) await deployment.startReady(name);
+  await deployment.startReady("gateway", {
+    args: ["--log-dir", `${folder}/logs`, "--log-format", "json", "--validate-checksums"],
+  });
+  await deployment.startReady("client", { args: ["--metrics", "stdout"] });
+  assert((await topology.fetchPage("client", ADDRESS.web[0], PAGE_MS)).ok);
+
+  const ask = async (name: "client" | "gateway", ...args: string[]): Promise<CommandResult> =>
+    await topology.get(name).run([
+      ...[Deno.execPath(), "run", "-A", `${root}${name}/main.ts`, "status"],
+      ...["--status-socket", `${folder}/${name}.sock`, ...args],
+    ], { env: { NO_COLOR: "1" } });
+
+  await t.step("status shows tables", async () => {
+    const client = await ask("client");
+    assertEquals(client.code, 0, client.stderr);
+    assertMatch(client.stdout, /^firezone-headless-client: connected to ws:\/\/192\.0\.2\.6:8080 /);
+    assertMatch(client.stdout, /^wiki +cidr +10\.20\.0\.80\/32 +online /m);
+    assertMatch(client.stdout, /^\S+ +connected +(direct|relayed \(.*\)) .* ms .* ago .*\d %$/m);
+    const gateway = await ask("gateway");
+    assertMatch(gateway.stdout, /^wiki +cidr +10\.20\.0\.80\/32 +1$/m);
+    assertMatch(gateway.stdout, /^CLIENT /m);
+  });
+
+  await t.step("status --json has everything", async () => {
+    for (const name of ["client", "gateway"] as const) {
+      const { stdout } = await ask(name, "--json");
+      const { portal, version, connections, resources } = JSON.parse(stdout);
+      assertEquals(portal, "connected");
+      assertMatch(version, /^\d+\.\d+\.\d+$/);
+      assert(resources.length > 0);
+      const [{ path, rttMs, lastHandshakeMs, rxBytes, rxPackets, rxLost }] = connections;
+      assert(path.local !== "" && path.remote !== "" && rttMs >= 0 && lastHandshakeMs >= 0);
+      assert(rxBytes > 0 && rxPackets > 0 && rxLost >= 0);
+    }
+  });
+
+  await t.step("status of a program that does not run is one line", async () => {
+    const { code, stdout, stderr } = await ask("client", "--status-socket", `${folder}/nowhere`);
+    assertEquals([code, stdout, stderr.trimEnd().includes("\n")], [1, "", false]);
+    assertMatch(
+      stderr,
+      /^Cannot ask .*\/nowhere: no firezone-headless-client is running there/,
+    );
+  });
+
+  await t.step("the log directory holds what stderr does, as JSON", async () => {
+    const written = await Deno.readTextFile(`${folder}/logs/latest`);
+    const messages = written.trimEnd().split("\n").map((line) => JSON.parse(line).message);
+    for (const message of ["Tunnel ready", "Data plane is running"]) {
+      assert(messages.includes(message), written);
+    }
+    assertEquals(messages.includes("A packet has a wrong checksum"), false);
+  });
+
+  await t.step("metrics are printed, and once more at the end", async () => {
+    const client = deployment.process("client");
+    client.signal("SIGINT");
+    assertEquals((await client.ended).code, 0);
+    const text = client.lines.join("\n");
+    assertStringIncludes(text, 'service_name="firezone-headless-client"');
+    assertMatch(text, /^connections\{path_kind="(direct|relayed)"\} 1$/m);
+  });
+
+  await t.step("--exit ends the client once the tunnel is configured", async () => {
+    const client = deployment.start("client", { args: ["--exit"] });
+    assertEquals((await client.ended).code, 0, client.lines.join("\n"));
+    assertMatch(client.lines.join("\n"), /Tunnel ready/);
+  });
+});
