@@ -170,7 +170,8 @@ interface Pending<Client> {
   readonly target: ForwardTarget;
   /** Other servers to try if this one fails. */
   readonly others: readonly ForwardTarget[];
-  readonly deadline: Millis;
+  /** When the last of them must have answered. */
+  readonly giveUpAt: Millis;
 }
 
 /** See the head of this file. `Client` is whatever tells the owner where an answer goes. */
@@ -247,7 +248,7 @@ export class StubResolver<Client> {
     this.#cache.flush();
     for (const [forwardId, pending] of [...this.#pending]) {
       this.#stop(forwardId);
-      this.#start(now, pending, pending.target, pending.others, pending.deadline);
+      this.#start(now, pending, pending.target, pending.others, pending.giveUpAt);
     }
   }
 
@@ -323,7 +324,7 @@ export class StubResolver<Client> {
     if (!pending) return;
     this.#stop(forwardId);
     const [next, ...others] = pending.others;
-    if (next) this.#start(now, pending, next, others, after(now, QUERY_TIMEOUT_MS));
+    if (next) this.#start(now, pending, next, others, pending.giveUpAt);
     else this.#fail(pending);
   }
 
@@ -459,18 +460,20 @@ export class StubResolver<Client> {
     { client, transport, query }: Asked<Client>,
     target: ForwardTarget,
     others: readonly ForwardTarget[],
-    deadline: Millis,
+    giveUpAt: Millis,
   ): void {
-    if (this.#pending.size >= MAX_IN_FLIGHT || deadline <= now) {
+    if (this.#pending.size >= MAX_IN_FLIGHT || giveUpAt <= now) {
       return this.#fail({ client, transport, query });
     }
     const forwardId = this.#nextForwardId++;
     // RFC 8484 §4.1: over HTTPS the id says nothing and spoils caches.
     const [high, low] = target.tag === "doh" ? [0, 0] : this.#random(2);
     const wireId = high! << 8 | low!;
-    const pending = { client, transport, query, wireId, target, others, deadline };
+    const pending = { client, transport, query, wireId, target, others, giveUpAt };
     this.#pending.set(forwardId, pending);
-    this.#deadlines.set(forwardId, deadline);
+    // Whoever asks waits for so long only, so servers that are silent share the time.
+    const shareMs = Math.ceil((giveUpAt - now) / (1 + others.length));
+    this.#deadlines.set(forwardId, after(now, shareMs));
     const message = forwardedQuery(query, wireId);
     this.#forwards.push({ tag: "start", forwardId, target, transport, message });
   }

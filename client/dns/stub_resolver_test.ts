@@ -292,6 +292,19 @@ Deno.test("StubResolver asks the system for the portal's name, whatever else is 
   assertEquals(run.forwarded().target.tag, "portal");
 });
 
+Deno.test("StubResolver lets servers of the system share the time that is waited", () => {
+  const run = start(undefined, { systemNames: ["portal.test"] });
+  run.resolver.setSystemServers([ip("192.0.2.53"), ip("192.0.2.54")]);
+  run.ask("portal.test", "A", { sentinel: "100.100.111.2" });
+  run.forwarded();
+  run.advance(QUERY_TIMEOUT_MS / 2);
+  assertEquals(run.forwarded().target, { tag: "system", address: socketAddress("192.0.2.54:53") });
+  run.advance(QUERY_TIMEOUT_MS / 2 - 1);
+  assertEquals(run.answers(), []);
+  run.advance(1);
+  assertEquals(run.answers(), ["SERVFAIL:"]);
+});
+
 Deno.test("StubResolver fails a query after 5 s of silence, and ignores what comes later", () => {
   const run = start();
   run.ask("example.org", "A");

@@ -15,7 +15,7 @@ import {
   type PortalOptions,
 } from "../portal/mod.ts";
 import { ConfigError } from "../cli/errors.ts";
-import type { ServiceManager } from "../os/linux/mod.ts";
+import { raiseFileLimit, type ServiceManager } from "../os/linux/mod.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
 import { PortalBypass } from "./portal_bypass.ts";
@@ -101,6 +101,8 @@ export class TunnelHost<Command, Notice> {
    */
   async run(): Promise<number> {
     const { statusSocket, startWorker } = this.#options;
+    // Every DNS query that waits for its server has a socket, more than a shell's usual 1024 in all.
+    raiseFileLimit();
     const signals = this.#listenToSignals();
     let status: StatusServer | undefined;
     try {

@@ -32,6 +32,10 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
 const SO_MARK = 36;
+const IPPROTO_IP = 0;
+const IP_RECVERR = 11;
+const IPPROTO_IPV6 = 41;
+const IPV6_RECVERR = 25;
 const MSG_NOSIGNAL = 0x4000;
 const SHUT_WR = 1;
 const EINPROGRESS = 115;
@@ -276,14 +280,18 @@ function openSocket({ transport, to, mark }: DialOptions): Fd {
   const fd = libc.socket(to.family === 4 ? AF_INET : AF_INET6, type, 0) as Fd;
   if (fd < 0) throw osError("socket", subject);
   try {
-    if (mark !== undefined) {
-      const value = new Memory(4);
-      value.u32[0] = mark;
-      if (libc.setsockopt(fd, SOL_SOCKET, SO_MARK, value.bytes, 4) < 0) {
-        const number = errno();
-        const hint = number === Errno.EPERM ? "run as root or grant CAP_NET_ADMIN" : undefined;
-        throw new OsError("setsockopt SO_MARK", subject, number, hint);
-      }
+    if (mark !== undefined && !setOption(fd, SOL_SOCKET, SO_MARK, mark)) {
+      const number = errno();
+      const hint = number === Errno.EPERM ? "run as root or grant CAP_NET_ADMIN" : undefined;
+      throw new OsError("setsockopt SO_MARK", subject, number, hint);
+    }
+    // Otherwise only that the port is closed is told, not that the host or its network is away. The
+    // queue of errors is never read: the first one ends the socket.
+    if (transport === "udp") {
+      const [level, name] = to.family === 4
+        ? [IPPROTO_IP, IP_RECVERR]
+        : [IPPROTO_IPV6, IPV6_RECVERR];
+      if (!setOption(fd, level, name, 1)) throw osError("setsockopt RECVERR", subject);
     }
     const name = new Memory(SOCKADDR_SIZE);
     writeSockaddr(name.bytes, 0, to);
@@ -295,6 +303,12 @@ function openSocket({ transport, to, mark }: DialOptions): Fd {
     closeFd(fd);
     throw error;
   }
+}
+
+function setOption(fd: Fd, level: number, name: number, number: number): boolean {
+  const value = new Memory(4);
+  value.u32[0] = number;
+  return libc.setsockopt(fd, level, name, value.bytes, 4) === 0;
 }
 
 /** The pending error of a socket, 0 for none; reading clears it. */

@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import dgram from "node:dgram";
 import { socketAddress } from "../../ip/address.ts";
+import { requires } from "../../../tests/requirements.ts";
 import { type DialedSocket, Dialer, type DialOptions } from "./dialer.ts";
+import { connect, TestNetns } from "./testing/netns.ts";
 
 const ignore = Deno.build.os !== "linux";
 const utf8 = new TextEncoder();
@@ -22,6 +24,37 @@ Deno.test({ name: "Dialer tells when nobody listens", ignore }, async () => {
     assertEquals(await run.ended, "ECONNREFUSED");
     await run.dialer.close();
   }
+});
+
+Deno.test({
+  name: "Dialer tells at once what routers say, over both families",
+  ...requires("linux", "root", "namespaces", "ip"),
+}, async () => {
+  using ns = new TestNetns("dial");
+  using router = new TestNetns("dial");
+  connect(
+    { ns, name: "lan0", addresses: ["192.0.2.1/24", "2001:db8::1/64"] },
+    { ns: router, name: "lan0", addresses: ["192.0.2.2/24", "2001:db8::2/64"] },
+  );
+  ns.ip("route", "add", "default", "via", "192.0.2.2");
+  ns.ip("-6", "route", "add", "default", "via", "2001:db8::2");
+  const keys = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+  router.exec("sh", "-c", keys.map((key) => `echo 1 > /proc/sys/net/${key}`).join(";"));
+  router.ip("route", "add", "unreachable", "198.51.100.0/24");
+  router.ip("route", "add", "prohibit", "203.0.113.0/24");
+  router.ip("-6", "route", "add", "unreachable", "2001:db8:1::/48");
+  const dialer = new Dialer();
+  const cases: [to: string, error: string][] = [
+    ["198.51.100.1:53", "EHOSTUNREACH"],
+    ["203.0.113.1:53", "EHOSTUNREACH"],
+    ["[2001:db8:1::1]:53", "ENETUNREACH"],
+  ];
+  for (const [to, error] of cases) {
+    const run = ns.enter(() => open({ transport: "udp", to: socketAddress(to) }, dialer));
+    run.socket.send(utf8.encode("hello"));
+    assertEquals(await run.ended, error, to);
+  }
+  await dialer.close();
 });
 
 Deno.test({ name: "Dialer carries a long stream both ways and ends it", ignore }, async () => {
