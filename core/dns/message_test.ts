@@ -62,6 +62,8 @@ Deno.test("parseQuery answers what it cannot understand, and ignores what is no 
       Rcode.FormErr,
     ],
     ["a transfer", encode({ questions: [{ type: "AXFR", name: "a" }] }), Rcode.Refused],
+    ["OPT with a name", withRecord([1, 0x61, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]), Rcode.FormErr],
+    ["OPT as an answer", withRecord([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0], 6), Rcode.FormErr],
   ];
   for (const [what, bytes, rcode] of cases) {
     const result = parseQuery(bytes);
@@ -120,6 +122,20 @@ Deno.test("makeAnswer is understood by the codec, echoes the spelling and compre
   ]);
   assertEquals(addressesIn(decoded).map(String), ["192.0.2.1", "2001:db8::1"]);
   assertEquals(bytes.length, 12 + 21 + 16 + 28 + 12 + 15);
+});
+
+Deno.test("parseQuery tells who speaks another EDNS version which one we speak", () => {
+  const result = parseQuery(withRecord([0, 0, 41, 4, 208, 0, 1, 0x80, 0, 0, 0]));
+  assert(result.tag === "refused");
+  const { id, rcode, additionals } = packet.decode(Buffer.from(result.answer));
+  const [opt] = additionals;
+  assertEquals([id, rcode, opt.type, opt.extendedRcode, opt.ednsVersion], [
+    1,
+    "NOERROR",
+    "OPT",
+    1,
+    0,
+  ]);
 });
 
 Deno.test("makeAnswer has an OPT record exactly when the query has one", () => {
@@ -286,4 +302,12 @@ function parsed(bytes: Uint8Array): DnsQuery {
   const result = parseQuery(bytes);
   assert(result.tag === "query");
   return result.query;
+}
+
+/** A query with a record behind it. @param count where the number of such records stands */
+function withRecord(record: number[], count = 10): Uint8Array {
+  const query = encode({ id: 1, questions: [{ type: "A", name: "a.b" }] });
+  const bytes = new Uint8Array([...query, ...record]);
+  bytes[count + 1] = 1;
+  return bytes;
 }

@@ -5,7 +5,14 @@
 
 import { readU16, readU32, writeU16 } from "../bytes/fields.ts";
 import { MAX_UDP_MESSAGE, MIN_UDP_MESSAGE, Rcode, RecordType } from "./registry.ts";
-import { findRecords, Flag, HEADER_LENGTH, parseQuestion, type Question } from "./wire.ts";
+import {
+  findRecords,
+  Flag,
+  HEADER_LENGTH,
+  parseQuestion,
+  type Question,
+  type RecordRef,
+} from "./wire.ts";
 
 /** A well-formed query with one question. */
 export interface DnsQuery {
@@ -51,6 +58,9 @@ export type ParsedQuery =
 
 const IGNORED: ParsedQuery = { tag: "ignored" };
 const DNSSEC_OK = 0x8000;
+const EDNS_VERSION = 0;
+/** Upper bits of BADVERS (16), whose lower four are zero. */
+const BADVERS_UPPER = 1;
 
 /** Reads a query, whatever the bytes; keeps them. */
 export function parseQuery(bytes: Uint8Array): ParsedQuery {
@@ -64,7 +74,8 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
   const records = question && findRecords(bytes, question.end);
   if (!question || !records) return refused(bytes, Rcode.FormErr);
   const opts = records.filter((record) => record.type === RecordType.OPT);
-  if (opts.length > 1) return refused(bytes, Rcode.FormErr);
+  if (opts.length > 1 || !opts.every(isProperOpt)) return refused(bytes, Rcode.FormErr);
+  if (opts[0] && bytes[opts[0].fixed + 5] !== EDNS_VERSION) return badVersion(bytes);
   // Transfers are streams of messages, and nothing behind us has zones for everybody.
   if (question.type === RecordType.AXFR || question.type === RecordType.IXFR) {
     return refused(bytes, Rcode.Refused);
@@ -99,10 +110,29 @@ export function forwardedQuery(query: DnsQuery, id: number): Uint8Array {
   return bytes;
 }
 
+/** It stands where it belongs and is named by the root (RFC 6891 §6.1.2). */
+function isProperOpt({ section, start, fixed }: RecordRef): boolean {
+  return section === "additional" && fixed === start + 1;
+}
+
+/** Says which version of EDNS we speak (RFC 6891 §6.1.3). */
+function badVersion(bytes: Uint8Array): ParsedQuery {
+  const answer = refusal(bytes, Rcode.NoError, 11);
+  writeU16(answer, 10, 1);
+  writeU16(answer, HEADER_LENGTH + 1, RecordType.OPT);
+  writeU16(answer, HEADER_LENGTH + 3, MAX_UDP_MESSAGE);
+  answer[HEADER_LENGTH + 5] = BADVERS_UPPER;
+  return { tag: "refused", answer };
+}
+
 function refused(bytes: Uint8Array, rcode: number): ParsedQuery {
-  const answer = new Uint8Array(HEADER_LENGTH);
+  return { tag: "refused", answer: refusal(bytes, rcode) };
+}
+
+function refusal(bytes: Uint8Array, rcode: number, roomBehind = 0): Uint8Array {
+  const answer = new Uint8Array(HEADER_LENGTH + roomBehind);
   const kept = readU16(bytes, 2) & (Flag.OPCODE | Flag.RD);
   writeU16(answer, 0, readU16(bytes, 0));
   writeU16(answer, 2, Flag.QR | Flag.RA | kept | rcode);
-  return { tag: "refused", answer };
+  return answer;
 }
