@@ -15,12 +15,14 @@ import { base64, bytesEqual } from "../bytes/mod.ts";
 import {
   type Candidate,
   type CandidateKind,
+  type Checks,
   IceAgent,
   type IceCredentials,
   type IceEvent,
 } from "../ice/mod.ts";
 import type { SocketAddress } from "../ip/address.ts";
 import { ecn } from "../ip/packet.ts";
+import { WaitingPackets } from "../ip/waiting_packets.ts";
 import type { RandomBytes } from "../random.ts";
 import type { StunMessage } from "../stun/mod.ts";
 import type { DatagramBatch, Transmit } from "../transmit.ts";
@@ -84,13 +86,17 @@ export class Connection {
   readonly #signalled = new Map<string, Candidate>();
   readonly #events: ConnectionEvent[] = [];
   readonly #transmits: Transmit[] = [];
-  readonly #buffered: Uint8Array[] = [];
+  readonly #buffered = new WaitingPackets(MAX_BUFFERED_PACKETS);
   readonly #handshakes: Uint8Array[] = [];
   #path: Path | undefined;
   #established = false;
   #failed = false;
   #idle = false;
+  /** Since the path was last seen answering. */
+  #isRenewed = false;
   #lastActivity: Millis;
+  /** When an authentic message of the peer last came through the tunnel. */
+  #heardAt: Millis = -Infinity as Millis;
   #noCandidatesAt: Millis;
   #guessesLeft = MAX_GUESSES;
   #handshakeRetryAt: Millis = NEVER;
@@ -106,6 +112,7 @@ export class Connection {
     parameters: ConnectionParameters,
     node: WireGuardNode,
     random: RandomBytes,
+    checks: Checks,
   ) {
     this.peerId = peerId;
     this.parameters = parameters;
@@ -120,6 +127,7 @@ export class Connection {
       remote: parameters.remoteCredentials,
       random,
       timing: ICE_TIMING[role].active,
+      checks,
     });
     this.tunnel = new WireGuardTunnel({
       node,
@@ -144,6 +152,17 @@ export class Connection {
   /** Whether nothing was sent or received for a while. */
   get isIdle(): boolean {
     return this.#idle;
+  }
+
+  /**
+   * Whether the peer has left checks of the path unanswered long enough to ask the portal what became
+   * of it. Once that has led to {@link renew} the answer is no until the path has answered: a path
+   * that stays silent has to be given up in the end.
+   */
+  wantsRenewal(now: Millis): boolean {
+    const isSilent = this.#established && this.agent.isSilent(now);
+    if (!isSilent) this.#isRenewed = false;
+    return isSilent && !this.#isRenewed;
   }
 
   /** Whether `parameters` are those of this connection. */
@@ -205,6 +224,7 @@ export class Connection {
    */
   renew(now: Millis): void {
     this.#wake(now);
+    this.#isRenewed = true;
     for (const candidate of byPriority(this.#signalled.values())) {
       this.#events.push({ tag: "candidate", candidate });
     }
@@ -243,6 +263,7 @@ export class Connection {
     out: WireGuardResult,
   ): void {
     this.tunnel.handle(now, buf, start, end, dst, dstStart, out);
+    if (out.code === "data" || out.code === "keepalive") this.#heardAt = now;
     if (out.code === "data") this.#noteActivity(now);
     else this.#drainTunnel(now);
   }
@@ -345,6 +366,7 @@ export class Connection {
   /** Lets the cipher contexts go; the connection is not used afterwards. */
   dispose(): void {
     this.#failed = true;
+    this.agent.dispose();
     this.tunnel.dispose();
   }
 
@@ -372,8 +394,7 @@ export class Connection {
   }
 
   #keep(buf: Uint8Array, start: number, end: number): void {
-    if (this.#buffered.length === MAX_BUFFERED_PACKETS) this.#buffered.shift();
-    this.#buffered.push(buf.slice(start, end));
+    this.#buffered.add(buf, start, end);
   }
 
   #drainAgent(now: Millis): void {
@@ -434,13 +455,27 @@ export class Connection {
       }
     }
     for (let event; (event = this.tunnel.pollEvent()) !== undefined;) {
-      if (event.tag === "handshake-completed") this.#onSession(now);
-      // Keys that nobody used for nine minutes are gone, but the path is not: the next packet makes
-      // new ones.
-      else if (event.tag === "expired" && event.reason === "unanswered") {
-        this.#fail("WireGuard handshake was not answered");
+      switch (event.tag) {
+        case "handshake-completed":
+          this.#onSession(now);
+          break;
+        case "handshake-failed":
+          // With keys that still work it may be a forgery; without any there is nothing to wait for.
+          if (!this.tunnel.canSeal(now)) this.#fail("the keys of the two ends do not match");
+          break;
+        case "expired":
+          // Keys that nobody used for nine minutes are gone, but the path is not: the next packet
+          // makes new ones.
+          if (event.reason === "unanswered" && !this.#isHeard(now)) {
+            this.#fail("WireGuard handshake was not answered");
+          }
       }
     }
+  }
+
+  /** Whether the keys there are still work both ways; then the next packet tries for new ones. */
+  #isHeard(now: Millis): boolean {
+    return this.tunnel.canSeal(now) && now - this.#heardAt < REKEY_ATTEMPT_TIME_MS;
   }
 
   #onSession(now: Millis): void {
@@ -450,7 +485,7 @@ export class Connection {
       this.#connectBy = NEVER;
       this.#events.push({ tag: "established" });
     }
-    for (const packet of this.#buffered.splice(0)) {
+    for (const packet of this.#buffered.take()) {
       if (!this.#sealAndSend(now, packet)) this.#keep(packet, 0, packet.length);
     }
   }

@@ -5,16 +5,20 @@
  * @module
  */
 
+import { Checks } from "../ice/mod.ts";
 import type { StunMessage } from "../stun/mod.ts";
 import type { WireGuardTunnel } from "../wireguard/mod.ts";
 import type { Connection } from "./connection.ts";
 
-/** Connections by peer, public key, ICE user fragment and tunnel. */
+/** Connections by peer, public key, ICE user name and tunnel. */
 export class ConnectionTable implements Iterable<Connection> {
   readonly #byPeer = new Map<string, Connection>();
   readonly #byPublicKey = new Map<string, Connection>();
-  readonly #byUfrag = new Map<string, Connection>();
+  /** By the USERNAME of requests for its ICE agent. */
+  readonly #byUsername = new Map<string, Connection>();
   readonly #byTunnel = new Map<WireGuardTunnel, Connection>();
+  /** Where the ICE agents of all connections keep their checks. */
+  readonly checks: Checks = new Checks();
 
   /** All connections, oldest first. */
   [Symbol.iterator](): IterableIterator<Connection> {
@@ -35,7 +39,7 @@ export class ConnectionTable implements Iterable<Connection> {
   add(connection: Connection): void {
     this.#byPeer.set(connection.peerId, connection);
     this.#byPublicKey.set(connection.remotePublicKeyText, connection);
-    this.#byUfrag.set(connection.parameters.localCredentials.username, connection);
+    this.#byUsername.set(connection.agent.username, connection);
     this.#byTunnel.set(connection.tunnel, connection);
   }
 
@@ -43,7 +47,7 @@ export class ConnectionTable implements Iterable<Connection> {
   delete(connection: Connection): void {
     deleteIf(this.#byPeer, connection.peerId, connection);
     deleteIf(this.#byPublicKey, connection.remotePublicKeyText, connection);
-    deleteIf(this.#byUfrag, connection.parameters.localCredentials.username, connection);
+    deleteIf(this.#byUsername, connection.agent.username, connection);
     this.#byTunnel.delete(connection.tunnel);
   }
 
@@ -57,15 +61,11 @@ export class ConnectionTable implements Iterable<Connection> {
     return this.#byTunnel.get(tunnel);
   }
 
-  /** Whom a STUN message is for: requests name our user fragment, responses our transaction. */
+  /** Whom a STUN message is for: requests name both user fragments, responses a check of ours. */
   receiverOf(message: StunMessage): Connection | undefined {
-    if (message.class === "request") {
-      return this.#byUfrag.get(message.username?.split(":", 1)[0] ?? "");
-    }
-    for (const connection of this) {
-      if (connection.agent.owns(message.transactionId)) return connection;
-    }
-    return undefined;
+    if (message.class === "request") return this.#byUsername.get(message.username ?? "");
+    const check = this.checks.get(message.transactionId);
+    return check && this.#byUsername.get(check.agent.username);
   }
 }
 

@@ -184,6 +184,13 @@ export class Connectivity {
       return "no-relays";
     }
     const existing = this.#connections.get(peerId);
+    // The portal is asked when a path has died, and a relay that was rebooted behind its back says
+    // nothing by itself.
+    const used = existing?.matches(parameters) ? existing.allocation : allocation;
+    if (used) {
+      used.verify(now);
+      this.#drainAllocation(now, used);
+    }
     if (existing?.matches(parameters)) {
       existing.renew(now);
       this.#drainConnection(existing);
@@ -197,6 +204,7 @@ export class Connectivity {
       parameters,
       this.#node,
       this.#random,
+      this.#connections.checks,
     );
     this.#connections.add(connection);
     connection.useAllocation(now, allocation);
@@ -234,6 +242,7 @@ export class Connectivity {
    * All others are asked whether they still know us.
    */
   updateRelays(now: Millis, goneIds: Iterable<string>, present: Iterable<Relay>): void {
+    const hadRelays = this.#allocations.size > 0;
     const refreshed = new Set<string>();
     for (const id of goneIds) this.#dropAllocation(now, id);
     for (const relay of present) {
@@ -259,6 +268,7 @@ export class Connectivity {
       this.#drainAllocation(now, allocation);
     }
     this.#rehome(now);
+    if (hadRelays && this.#allocations.size === 0) this.#events.push({ tag: "no-relays" });
   }
 
   /**

@@ -34,6 +34,7 @@ import { BindingCodec, type IceCredentials } from "./binding.ts";
 import { Candidate } from "./candidate.ts";
 import { LocalCandidates, RemoteCandidates } from "./candidates.ts";
 import { Checklist } from "./checklist.ts";
+import { Checks } from "./checks.ts";
 import type { CandidatePair } from "./pair.ts";
 import { type IceTiming, pairTimeoutMs, sameTiming } from "./timing.ts";
 
@@ -87,6 +88,8 @@ export interface IceAgentOptions {
   readonly random: RandomBytes;
   /** How patient to be, until {@link IceAgent.setTiming}. */
   readonly timing: IceTiming;
+  /** Shared by agents whose answers come in at one place; its own if left out. */
+  readonly checks?: Checks;
 }
 
 /** Messages that were not taken, by reason. */
@@ -105,14 +108,15 @@ export interface IceDrops {
 export class IceAgent {
   /** Messages that were not taken so far, by reason. */
   readonly drops: IceDrops = { stranger: 0, forged: 0, malformed: 0, misplaced: 0 };
-  /** Our user fragment, with which requests for this agent begin. */
-  readonly localUfrag: string;
+  /** USERNAME of requests for this agent: our user fragment and the peer's (§7.2.2). */
+  readonly username: string;
   readonly #remoteUfrag: string;
   readonly #codec: BindingCodec;
   readonly #random: RandomBytes;
   readonly #locals = new LocalCandidates();
   readonly #remotes = new RemoteCandidates();
-  readonly #checklist = new Checklist();
+  readonly #checks: Checks;
+  readonly #checklist: Checklist;
   readonly #transmits: Transmit[] = [];
   readonly #events: IceEvent[] = [];
   #controlling: boolean;
@@ -130,7 +134,7 @@ export class IceAgent {
 
   /** An agent that waits for candidates. */
   constructor(options: IceAgentOptions) {
-    this.localUfrag = options.local.username;
+    this.username = `${options.local.username}:${options.remote.username}`;
     this.#remoteUfrag = options.remote.username;
     this.#codec = new BindingCodec(options.local, options.remote);
     this.#random = options.random;
@@ -138,6 +142,8 @@ export class IceAgent {
     this.#tieBreaker = drawTieBreaker(options.random);
     this.#timing = options.timing;
     this.#timeoutMs = pairTimeoutMs(options.timing);
+    this.#checks = options.checks ?? new Checks();
+    this.#checklist = new Checklist(this.#checks);
   }
 
   /** Whether there is a path. */
@@ -166,9 +172,13 @@ export class IceAgent {
     return this.#remotes.all();
   }
 
-  /** Whether this is the id of a check of ours that may still be answered. */
-  owns(transactionId: string): boolean {
-    return this.#checklist.check(transactionId) !== undefined;
+  /**
+   * Whether the path has left checks unanswered long enough to doubt it: well before it is given up,
+   * and before another path that answers takes over.
+   */
+  isSilent(now: Millis): boolean {
+    if (this.#state === "disconnected") return true;
+    return this.#nominated?.isSilent(now) ?? false;
   }
 
   /** Adds one of our candidates. @returns false when it adds nothing and need not be signalled */
@@ -293,6 +303,12 @@ export class IceAgent {
     return this.#events.shift();
   }
 
+  /** Ends all checks; the agent is not used afterwards. */
+  dispose(): void {
+    this.#checklist.clear();
+    this.#nominated = undefined;
+  }
+
   /** Every input passes here: deadlines may change, and time goes on. */
   #touch(now: Millis): void {
     this.#now = now;
@@ -377,8 +393,8 @@ export class IceAgent {
     from: SocketAddress,
     response: StunMessage,
   ): boolean {
-    const check = this.#checklist.check(response.transactionId);
-    if (!check) return this.#drop("stranger");
+    const check = this.#checks.get(response.transactionId);
+    if (check?.agent !== this) return this.#drop("stranger");
     const verdict = this.#codec.judgeResponse(response);
     if (verdict !== "ours") return this.#drop(verdict);
     const { pair } = check;
@@ -435,13 +451,14 @@ export class IceAgent {
   #sendCheck(now: Millis, pair: CandidatePair): void {
     const id = newTransactionId(this.#random);
     const isNominated = pair === this.#nominated;
-    this.#checklist.addCheck(id, { pair, sentAt: now, controlling: this.#controlling });
+    const controlling = this.#controlling;
+    this.#checklist.addCheck(id, { agent: this, pair, sentAt: now, controlling });
     pair.noteSent(now, this.#timing, isNominated);
     const payload = this.#codec.writeCheck(id, {
-      controlling: this.#controlling,
+      controlling,
       tieBreaker: this.#tieBreaker,
       priority: pair.local.checkPriority,
-      useCandidate: this.#controlling && isNominated,
+      useCandidate: controlling && isNominated,
     });
     this.#send(pair.local.base, pair.remote.address, payload);
   }

@@ -112,7 +112,6 @@ Deno.test("checks say what RFC 8445 §7.1 wants said", () => {
   assert(check.iceControlling !== undefined);
   assert(check.verifyIntegrity(new TextEncoder().encode(CREDENTIALS.gateway.password)));
   assertEquals(check.verifyFingerprint(), true);
-  assert(world.client.agent.owns(check.transactionId));
   const relayedCheck = parseStunMessage(second.payload, 0, second.payload.length)!;
   assertEquals(second.source?.key, relayed.address.key);
   assertEquals(relayedCheck.priority, relayed.priority);

@@ -10,6 +10,7 @@
 
 import { earlier, type Millis, NEVER } from "../units.ts";
 import type { Candidate } from "./candidate.ts";
+import type { Check, Checks } from "./checks.ts";
 import { CandidatePair, pairKey, type PairState } from "./pair.ts";
 
 /** Pairs that one agent checks; the least promising make room for better ones. */
@@ -17,16 +18,6 @@ export const MAX_PAIRS = 200;
 
 /** Checks of one pair that may still be answered; enough for the most patient client timing. */
 const MAX_IN_FLIGHT = 16;
-
-/** A check that was sent. */
-export interface Check {
-  /** On which pair. */
-  readonly pair: CandidatePair;
-  /** When it left. */
-  readonly sentAt: Millis;
-  /** The role that it claimed; an answer "role conflict" is stale once the role has changed. */
-  readonly controlling: boolean;
-}
 
 /** What is worth least is dropped first. */
 const WORTH: Readonly<Record<PairState, number>> = {
@@ -40,10 +31,13 @@ const WORTH: Readonly<Record<PairState, number>> = {
 /** See the head of this file. */
 export class Checklist {
   readonly #pairs = new Map<string, CandidatePair>();
-  readonly #checks = new Map<string, Check>();
+  readonly #checks: Checks;
 
-  /** No pairs. */
-  constructor() {}
+  /** No pairs.
+   * @param checks where the checks under way are kept */
+  constructor(checks: Checks) {
+    this.#checks = checks;
+  }
 
   /** Number of pairs. */
   get size(): number {
@@ -96,12 +90,7 @@ export class Checklist {
     const { inFlight } = check.pair;
     if (inFlight.length >= MAX_IN_FLIGHT) this.#checks.delete(inFlight.shift()!);
     inFlight.push(id);
-    this.#checks.set(id, check);
-  }
-
-  /** The check with this transaction id. */
-  check(id: string): Check | undefined {
-    return this.#checks.get(id);
+    this.#checks.add(id, check);
   }
 
   /** Forgets a check, since it was answered. */
@@ -110,6 +99,11 @@ export class Checklist {
     const { inFlight } = check.pair;
     const at = inFlight.indexOf(id);
     if (at >= 0) inFlight.splice(at, 1);
+  }
+
+  /** Removes all pairs. */
+  clear(): void {
+    for (const pair of [...this.#pairs.values()]) this.remove(pair);
   }
 
   /** The earliest deadline of any pair. */

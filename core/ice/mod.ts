@@ -11,8 +11,10 @@ export {
   type NominatedPair,
 } from "./agent.ts";
 export type { IceCredentials } from "./binding.ts";
+export { type Check, Checks } from "./checks.ts";
 export { Candidate, type CandidateFields, type CandidateKind } from "./candidate.ts";
 export { parseCandidate } from "./candidate_sdp.ts";
+export type { CandidatePair, PairState } from "./pair.ts";
 export { type IceTiming, pairTimeoutMs } from "./timing.ts";
 
 // What the signatures above speak of.

@@ -25,6 +25,11 @@ const TRIGGER_SPACING_MS = 20;
 const SUSPECT_AFTER_CHECKS = 4;
 /** ... over at least this time. */
 const SUSPECT_AFTER_MS = 2_000;
+/** A pair is silent after so many checks without an answer ... */
+const SILENT_AFTER_CHECKS = 3;
+/** ... over at least this time, and so many round trips. */
+const SILENT_AFTER_MS = 900;
+const SILENT_AFTER_ROUND_TRIPS = 3;
 /** A lost pair is checked so many times less often than one that answers. */
 const LOST_SLOWDOWN = 4;
 
@@ -92,6 +97,12 @@ export class CandidatePair {
   /** Whether it works by what we know, but has been silent for a while. */
   get isSuspect(): boolean {
     return this.#isSuspect;
+  }
+
+  /** Whether checks go without an answer for longer than some of them being lost explains. */
+  isSilent(now: Millis): boolean {
+    const patienceMs = Math.max(SILENT_AFTER_MS, SILENT_AFTER_ROUND_TRIPS * (this.#rttMs ?? 0));
+    return this.#sends >= SILENT_AFTER_CHECKS && now - this.#silentSince >= patienceMs;
   }
 
   /** Smoothed round-trip time in milliseconds. */

@@ -85,6 +85,23 @@ Deno.test("a pair is suspect after four checks over two seconds, until it answer
   assert(!pair.isSuspect);
 });
 
+Deno.test("a pair is silent after three checks, 900 ms and three round trips without an answer", () => {
+  for (const [rttMs, silentAfter] of [[10, 900], [400, 1200]] as const) {
+    const pair = new CandidatePair(NOW, HOST, RELAYED, true);
+    pair.noteSent(NOW, CLIENT, false);
+    pair.noteAnswer(after(NOW, rttMs), NOW, CLIENT);
+    const asked = after(NOW, 1500);
+    for (const ms of [0, 250, 750]) {
+      assert(!pair.isSilent(after(asked, 5000)));
+      pair.noteSent(after(asked, ms), CLIENT, false);
+    }
+    assert(!pair.isSilent(after(asked, silentAfter - 1)));
+    assert(pair.isSilent(after(asked, silentAfter)));
+    pair.noteAnswer(after(asked, silentAfter), after(asked, 750), CLIENT);
+    assert(!pair.isSilent(after(asked, silentAfter)));
+  }
+});
+
 Deno.test("whatever happens, a pair that may work has a deadline", () => {
   const steps = fc.array(
     fc.tuple(fc.constantFrom("due", "answer", "trigger", "timing", "wait"), fc.nat(20_000)),

@@ -161,7 +161,7 @@ export class World {
     const other = end === this.client ? this.gateway : this.client;
     for (const candidate of candidates) {
       if (!end.agent.addLocalCandidate(this.now, candidate)) continue;
-      const parsed = parseCandidate(candidate.toSdp(end.agent.localUfrag));
+      const parsed = parseCandidate(candidate.toSdp(end.agent.username.split(":")[0]));
       assert(parsed && other.agent.addRemoteCandidate(this.now, parsed));
     }
     this.#drain();

@@ -1,15 +1,15 @@
 /**
- * ICMP and ICMPv6 errors of our own making: "destination unreachable", quoting what could not pass.
+ * ICMP and ICMPv6 errors: "destination unreachable" of our own making, and what others quote.
  *
  *     | IP, from the quoted destination to the quoted source | type code checksum 0 | quoted packet |
  *
  * Spec: RFC 792, RFC 1812 §4.3.2 and §5.2.7.1, RFC 4443 §2.4 and §3.1.
- * Owns: making the packet, and refusing where the RFCs forbid one. Does not own: how many per second
+ * Owns: making the packet, refusing where the RFCs forbid one, reading quotes. Does not own: how many per second
  * may leave (RFC 4443 §2.4 (f)).
  * @module
  */
 
-import { writeU16 } from "../bytes/fields.ts";
+import { readU16, writeU16 } from "../bytes/fields.ts";
 import { finishChecksum, sumBytes, sumPseudoHeader } from "./checksum.ts";
 import { isIcmpError, isMulticast, type PacketRef, PROTOCOL } from "./packet.ts";
 
@@ -24,6 +24,9 @@ const IPV6_CODE = { network: 0, prohibited: 1 } as const;
 /** Longest errors: what every IPv4 host can reassemble (RFC 1812 §4.3.2.3), the minimal IPv6 MTU. */
 const IPV4_LIMIT = 576;
 const IPV6_LIMIT = 1280;
+
+/** Before the quote, and quoted of the payload at least (RFC 792). */
+const ERROR_HEADER = 8;
 
 const HOP_LIMIT = 64;
 const ICMPV6_REDIRECT = 137;
@@ -65,6 +68,45 @@ export function icmpUnreachable(
   const pseudo = isIpv4 ? 0 : sumPseudoHeader(error, 0, PROTOCOL.icmpv6, error.length - header);
   writeU16(error, header + 2, finishChecksum(pseudo + sumBytes(error, header, error.length)));
   return error;
+}
+
+/** Whether a packet says "communication administratively prohibited". */
+export function isIcmpProhibited(packet: PacketRef): boolean {
+  return packet.version === 4
+    ? packet.icmpType === IPV4_TYPE && packet.icmpCode === IPV4_CODE.prohibited
+    : packet.icmpType === IPV6_TYPE && packet.icmpCode === IPV6_CODE.prohibited;
+}
+
+/**
+ * Reads the packet that an ICMP error quotes, which may be cut off behind its first eight bytes of
+ * payload; never throws.
+ *
+ * @param buf holds the error that `error` describes
+ * @param out filled when the answer is true, but for ICMP's type and code
+ * @returns false when too little is quoted, or a later fragment
+ */
+export function parseQuote(buf: Uint8Array, error: PacketRef, out: PacketRef): boolean {
+  const start = error.transportOffset + ERROR_HEADER;
+  const isIpv4 = error.version === 4;
+  const header = isIpv4 ? (buf[start]! & 0x0f) * 4 : 40;
+  const transport = start + header;
+  if (header < 20 || transport + ERROR_HEADER > error.end) return false;
+  if (buf[start]! >> 4 !== error.version) return false;
+  if (isIpv4 && (readU16(buf, start + 6) & 0x1fff) !== 0) return false;
+  out.version = error.version;
+  out.start = start;
+  out.end = error.end;
+  out.protocol = buf[start + (isIpv4 ? 9 : 6)]!;
+  out.transportOffset = transport;
+  out.sourceOffset = start + (isIpv4 ? 12 : 8);
+  out.addressLength = isIpv4 ? 4 : 16;
+  out.destinationOffset = out.sourceOffset + out.addressLength;
+  out.isFragment = out.isLaterFragment = false;
+  const hasPorts = out.protocol === PROTOCOL.tcp || out.protocol === PROTOCOL.udp;
+  out.sourcePort = hasPorts ? readU16(buf, transport) : 0;
+  out.destinationPort = hasPorts ? readU16(buf, transport + 2) : 0;
+  out.icmpType = out.icmpCode = -1;
+  return true;
 }
 
 function mayBeAnswered(buf: Uint8Array, packet: PacketRef): boolean {

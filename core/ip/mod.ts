@@ -13,3 +13,4 @@ export * from "./prefix_table.ts";
 export * from "./segmentation.ts";
 export * from "./traffic_filter.ts";
 export * from "./virtio_header.ts";
+export * from "./waiting_packets.ts";

@@ -44,6 +44,8 @@ export const MAX_QUEUED_PEERS = 100;
 /** What {@link Allocation.refresh} gives the relay to answer. */
 export const PROBE_BUDGET_MS = 1000;
 
+/** What the relay said this long ago {@link Allocation.verify} takes for granted. */
+const RECENT_MS = 10_000;
 const PROTOCOL_UDP = 17;
 /** Challenges in a row for one request, and 437 in a row for ALLOCATE, before we stop asking. */
 const MAX_ROUNDS = 3;
@@ -122,6 +124,8 @@ interface Allocated {
   /** One per family that the relay granted. */
   readonly relayed: readonly Candidate[];
   readonly lifetimeMs: number;
+  /** When the relay last said that there is this allocation. */
+  readonly confirmedAt: Millis;
   readonly expiresAt: Millis;
   readonly refreshAt: Millis;
 }
@@ -239,6 +243,15 @@ export class Allocation {
   refresh(now: Millis): void {
     if (this.#state.tag === "suspended") this.#probe(now);
     if (this.#state.tag === "allocated") this.#refresh(now, PROBE_BUDGET_MS);
+  }
+
+  /**
+   * Asks the relay the same as {@link refresh}, but patiently, and not if it has just said so: for a
+   * moment at which much depends on the allocation, although nothing speaks against it.
+   */
+  verify(now: Millis): void {
+    if (this.#state.tag !== "allocated" || now - this.#state.confirmedAt < RECENT_MS) return;
+    this.#refresh(now, GIVE_UP_AFTER_MS);
   }
 
   /** Begins anew with the same credentials, for instance after our own address changed. */
@@ -506,6 +519,7 @@ export class Allocation {
       active,
       relayed,
       lifetimeMs,
+      confirmedAt: now,
       expiresAt: after(now, lifetimeMs),
       refreshAt: after(now, lifetimeMs / 2),
     };

@@ -442,6 +442,21 @@ Deno.test("refresh gives the relay one second and one chance", () => {
   assertEquals(t.sent().map((s) => s.is), ["binding"]);
 });
 
+Deno.test("verify asks patiently, and not what the relay has just said", () => {
+  const t = new Bench({ v4: V4 });
+  t.allocate([RELAYED4]);
+  t.take();
+  t.wait(9999);
+  t.allocation.verify(t.now);
+  assertEquals(t.sent(), []);
+  t.wait(1);
+  t.allocation.verify(t.now);
+  t.allocation.verify(t.now);
+  assertEquals(t.sent().map((s) => s.is), ["refresh"]);
+  t.wait(7999);
+  assertEquals(t.take(), [], "an answer is awaited as long as that of any request");
+});
+
 Deno.test("refresh does nothing to an allocation that is just being made", () => {
   const t = new Bench({ v4: V4 });
   t.sent();
