@@ -22,7 +22,22 @@ export const CLIENT_ROUTES: readonly Prefix[] = [...TUNNEL_RANGES, ...PROXY_RANG
 
 /** Whether the address at `buf[offset]` of this packet is one of a client or gateway. */
 export function isInTunnelRange(buf: Uint8Array, packet: PacketRef, offset: number): boolean {
-  const [ipv4, ipv6] = TUNNEL_RANGES;
+  return isIn(TUNNEL_RANGES, buf, packet, offset);
+}
+
+/** Whether the address at `buf[offset]` of this packet may stand for a name or a resolver. */
+export function isInProxyRange(buf: Uint8Array, packet: PacketRef, offset: number): boolean {
+  return isIn(PROXY_RANGES, buf, packet, offset);
+}
+
+/** @param ranges an IPv4 and an IPv6 prefix */
+function isIn(
+  ranges: readonly Prefix[],
+  buf: Uint8Array,
+  packet: PacketRef,
+  offset: number,
+): boolean {
+  const [ipv4, ipv6] = ranges;
   const { ip, length } = packet.version === 4 ? ipv4! : ipv6!;
   const whole = length >> 3;
   for (let i = 0; i < whole; i++) if (buf[offset + i] !== ip.bytes[i]) return false;

@@ -30,11 +30,13 @@ import {
   icmpProhibited,
   type IpAddress,
   isAddressAt,
+  isIcmpProhibited,
   isMulticast,
   packetMemory,
   PacketRef,
   Parse,
   parsePacket,
+  parseQuote,
   type Prefix,
   type SocketAddress,
 } from "@firezone/core/ip";
@@ -47,13 +49,14 @@ import type {
   FlowCreated,
 } from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
-import type { Millis } from "@firezone/core/units";
+import { earlier, type Millis } from "@firezone/core/units";
 import { CLIENT_ROUTES, isInTunnelRange } from "./address_plan.ts";
 import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
 import { type DomainRecord, DomainTable } from "./domain_table.ts";
 import { hasFamily } from "./ip_stack.ts";
 import { PendingFlows } from "./pending_flows.ts";
-import { ResourceTable, type Route, type RouteStatus } from "./resource_table.ts";
+import { ResourceTable, type Route } from "./resource_table.ts";
+import { type SiteStatus, SiteStatuses } from "./site_statuses.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type ClientEvent =
@@ -102,7 +105,7 @@ export interface ResourceStatus {
   /** Range or pattern. */
   readonly address?: string;
   /** Whether its site answers. */
-  readonly status: RouteStatus;
+  readonly status: SiteStatus;
   /** The gateway that carries it now. */
   readonly gatewayId?: string;
 }
@@ -124,8 +127,12 @@ export interface ClientStatus {
 /** Gateways remembered as connected lately, for the portal's choice. */
 const MAX_RECENT_GATEWAYS = 100;
 
-/** Addresses of a gateway inside the tunnel. */
-type GatewayIps = NonNullable<FlowCreated["gatewayIps"]>;
+/** What is known of a gateway that carries a resource. */
+interface Gateway {
+  /** Its addresses inside the tunnel. */
+  readonly ips: FlowCreated["gatewayIps"];
+  readonly siteId: string;
+}
 
 /** See the head of this file. */
 export class ClientState {
@@ -134,11 +141,12 @@ export class ClientState {
   readonly #pending = new PendingFlows();
   readonly #domains = new DomainTable();
   readonly #nats = new DomainNats();
-  /** Tunnel addresses of gateways, by gateway. */
-  readonly #gatewayIps = new Map<string, GatewayIps>();
+  readonly #gateways = new Map<string, Gateway>();
+  readonly #sites = new SiteStatuses();
   readonly #events: ClientEvent[] = [];
   readonly #packets: Uint8Array[] = [];
   readonly #packet = new PacketRef();
+  readonly #quote = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
   readonly #plain = packetMemory(65_536);
   readonly #drops = {
@@ -176,18 +184,18 @@ export class ClientState {
     switch (message.tag) {
       case "init":
         this.#setInterface(message.interface);
-        this.#setResources(message.resources);
+        this.#setResources(now, message.resources);
         this.#connectivity.updateRelays(now, [], message.relays);
         break;
       case "config-changed":
         this.#setInterface(message.interface);
         break;
       case "resource-created-or-updated":
-        this.#putResource(message.resource);
+        this.#putResource(now, message.resource);
         this.#routesChanged();
         break;
       case "resource-deleted":
-        this.#removeResource(message.resourceId);
+        this.#removeResource(now, message.resourceId);
         this.#routesChanged();
         break;
       case "resource-filters-updated":
@@ -200,7 +208,7 @@ export class ClientState {
         this.#onFlowCreated(now, message);
         break;
       case "flow-creation-failed":
-        this.#onFlowFailed(message.resourceId, message.reason);
+        this.#onFlowFailed(now, message.resourceId, message.reason);
         break;
       case "ice-candidates":
         for (const sdp of message.candidates) {
@@ -220,30 +228,28 @@ export class ClientState {
    * Starts over on another network, with another key. The portal must be told the new one.
    *
    * What was connected is asked for at once: who only receives would otherwise never send the packet
-   * that opens the way for what the other side has to say.
+   * that opens the way for what the other side has to say. The same gateways are wished for, since
+   * flows through others would come from other addresses.
    */
   reset(now: Millis, privateKey: Uint8Array): void {
     this.#connectivity.reset(now, privateKey);
-    const connected = [...this.#resources.routes()].filter((route) => route.connection);
+    const connected = [...this.#resources.routes()]
+      .flatMap(({ resource, gatewayId }) => gatewayId ? { id: resource.id, gatewayId } : []);
     for (const route of this.#resources.routes()) route.detach();
     this.#pending.clear();
     this.#nats.clear();
-    this.#gatewayIps.clear();
-    this.#recentGateways = [];
-    this.#events.length = 0;
-    for (const route of connected) {
-      if (this.#pending.ask(now, route.resource.id)) this.#requestFlow(route);
+    this.#gateways.clear();
+    this.#sites.clear();
+    this.#dropEvents(isOfIdentity);
+    for (const { id, gatewayId } of connected) {
+      if (this.#pending.ask(now, id)) this.#requestFlow(id, gatewayId);
     }
     this.#drain();
   }
 
   /** Tells every gateway that this client is going away. */
   shutDown(now: Millis): void {
-    for (const connection of this.#connectivity.connections()) {
-      if (connection.isEstablished) {
-        this.#connectivity.sendPacket(now, connection, goodbyePacket());
-      }
-    }
+    for (const connection of this.#connectivity.connections()) this.#sayGoodbye(now, connection);
   }
 
   // ---- names
@@ -270,8 +276,8 @@ export class ClientState {
   siteGateway(now: Millis, resourceId: string): IpAddress | undefined {
     const route = this.#resources.get(resourceId);
     if (!route) return undefined;
-    if (route.connection) return this.#gatewayIps.get(route.connection.peerId)?.ipv4;
-    if (this.#pending.ask(now, resourceId)) this.#requestFlow(route);
+    if (route.connection) return this.#gateways.get(route.connection.peerId)?.ips?.ipv4;
+    if (this.#pending.ask(now, resourceId)) this.#requestFlow(resourceId);
     this.#drain();
     return undefined;
   }
@@ -296,14 +302,16 @@ export class ClientState {
       this.#drops.notOurSource++;
       return;
     }
+    if (this.#isOurs(buf, packet.version, packet.destinationOffset)) {
+      this.#drops.noResource++;
+      return;
+    }
     const gateway = this.#gatewayAt(buf, packet, packet.destinationOffset);
     if (gateway !== undefined) {
       return this.#connectivity.encapsulate(now, gateway, buf, start, packet.end, batch);
     }
     const domain = this.#domains.lookup(buf, packet, packet.destinationOffset);
-    const route = domain
-      ? this.#resources.choose(domain.resourceIds, packet)
-      : this.#resources.match(buf, packet);
+    const route = this.#routeOf(buf, packet, domain);
     if (route === undefined) {
       this.#drops.noResource++;
       // A program keeps an address longer than the name has its resource or its family.
@@ -319,10 +327,13 @@ export class ClientState {
     }
     const { connection, resource } = route;
     if (connection === undefined) {
-      if (this.#pending.add(now, resource.id, buf.slice(start, packet.end))) {
-        this.#requestFlow(route);
+      if (this.#pending.add(now, resource.id, buf, start, packet.end)) {
+        this.#requestFlow(resource.id);
       }
-    } else if (!domain || this.#mayGo(now, connection, route, domain, buf, start, packet.end)) {
+      return;
+    }
+    if (connection.wantsRenewal(now)) this.#renewAccess(now, route);
+    if (!domain || this.#mayGo(now, connection, route, domain, buf, start, packet.end)) {
       this.#connectivity.encapsulate(now, connection, buf, start, packet.end, batch);
     }
   }
@@ -353,7 +364,10 @@ export class ClientState {
       this.#drops.notOurDestination++;
     } else if (!this.#mayComeFrom(connection, plain, packet)) {
       this.#drops.sourceNotAllowed++;
-    } else sink.push(plain, 0, packet.end);
+    } else {
+      if (isIcmpProhibited(packet)) this.#onProhibited(now, connection, plain, packet);
+      sink.push(plain, 0, packet.end);
+    }
   }
 
   // ---- time and outputs
@@ -361,13 +375,14 @@ export class ClientState {
   /** Does what is due. */
   handleTimeout(now: Millis): void {
     this.#connectivity.handleTimeout(now);
+    this.#sites.handleTimeout(now);
     this.#drain();
   }
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
     if (this.#events.length > 0 || this.#packets.length > 0) return 0 as Millis;
-    return this.#connectivity.pollTimeout();
+    return earlier(this.#connectivity.pollTimeout(), this.#sites.pollTimeout());
   }
 
   /** The next datagram of the control path. */
@@ -393,7 +408,7 @@ export class ClientState {
         ipv4: this.#interface.ipv4.text,
         ipv6: this.#interface.ipv6.text,
       },
-      resources: Array.from(this.#resources.routes(), resourceStatus),
+      resources: Array.from(this.#resources.routes(), (route) => this.#resourceStatus(route)),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
     };
@@ -408,13 +423,20 @@ export class ClientState {
     this.#events.push({ tag: "dns-changed", upstreamDns, upstreamDoh, searchDomain });
   }
 
-  #setResources(resources: readonly ClientResource[]): void {
+  #setResources(now: Millis, resources: readonly ClientResource[]): void {
     const wanted = new Set(resources.map((resource) => resource.id));
     for (const { resource } of [...this.#resources.routes()]) {
-      if (!wanted.has(resource.id)) this.#removeResource(resource.id);
+      if (!wanted.has(resource.id)) this.#removeResource(now, resource.id);
     }
-    for (const resource of resources) this.#putResource(resource);
+    for (const resource of resources) this.#putResource(now, resource);
     this.#routesChanged();
+  }
+
+  /** @param domain the name that its destination stands for, if it is one */
+  #routeOf(buf: Uint8Array, packet: PacketRef, domain: DomainRecord | undefined) {
+    return domain
+      ? this.#resources.choose(domain.resourceIds, packet)
+      : this.#resources.match(buf, packet);
   }
 
   /** Whether a packet may go to the gateway now; otherwise it was kept or dropped. */
@@ -480,8 +502,8 @@ export class ClientState {
   /** The connected gateway whose tunnel address this is. */
   #gatewayAt(buf: Uint8Array, packet: PacketRef, offset: number): Connection | undefined {
     if (!isInTunnelRange(buf, packet, offset)) return undefined;
-    for (const [gatewayId, { ipv4, ipv6 }] of this.#gatewayIps) {
-      if (isAddressAt(packet.version === 4 ? ipv4 : ipv6, buf, offset)) {
+    for (const [gatewayId, { ips }] of this.#gateways) {
+      if (ips && isAddressAt(packet.version === 4 ? ips.ipv4 : ips.ipv6, buf, offset)) {
         return this.#connectivity.connection(gatewayId);
       }
     }
@@ -489,10 +511,10 @@ export class ClientState {
   }
 
   /** A resource that merely has another name keeps its gateway. */
-  #putResource(resource: ClientResource): void {
+  #putResource(now: Millis, resource: ClientResource): void {
     const old = this.#resources.get(resource.id);
     const keeps = old !== undefined && sameAccess(old.resource, resource);
-    if (old && !keeps) this.#removeResource(resource.id);
+    if (old && !keeps) this.#removeResource(now, resource.id);
     const route = this.#resources.put(resource);
     if (keeps) route.takeOver(old);
   }
@@ -504,14 +526,25 @@ export class ClientState {
     this.#resources.put({ ...old.resource, filters }).takeOver(old);
   }
 
-  #removeResource(resourceId: string): void {
+  #removeResource(now: Millis, resourceId: string): void {
     const route = this.#resources.remove(resourceId);
     this.#pending.take(resourceId);
     this.#nats.dropResource(resourceId);
-    const gatewayId = route?.gatewayId;
-    if (gatewayId === undefined) return;
-    for (const other of this.#resources.routes()) if (other.gatewayId === gatewayId) return;
+    this.#dropEvents((event) => event.tag === "request-flow" && event.resourceId === resourceId);
+    if (route?.gatewayId !== undefined) this.#leaveIfUnused(now, route.gatewayId);
+  }
+
+  /** A gateway that carries nothing any more is told so, rather than left to find out. */
+  #leaveIfUnused(now: Millis, gatewayId: string): void {
+    for (const route of this.#resources.routes()) if (route.gatewayId === gatewayId) return;
+    const connection = this.#connectivity.connection(gatewayId);
+    if (connection) this.#sayGoodbye(now, connection);
     this.#connectivity.closeConnection(gatewayId);
+    this.#forgetGateway(gatewayId);
+  }
+
+  #sayGoodbye(now: Millis, connection: Connection): void {
+    if (connection.isEstablished) this.#connectivity.sendPacket(now, connection, goodbyePacket());
   }
 
   #routesChanged(): void {
@@ -522,12 +555,34 @@ export class ClientState {
     this.#events.push({ tag: "names-changed", resources });
   }
 
-  #requestFlow(route: Route): void {
+  /** @param wished the gateway that carried the resource last */
+  #requestFlow(resourceId: string, wished?: string): void {
+    const others = this.#recentGateways.filter((id) => id !== wished);
     this.#events.push({
       tag: "request-flow",
-      resourceId: route.resource.id,
-      connectedGatewayIds: [...this.#recentGateways],
+      resourceId,
+      connectedGatewayIds: wished === undefined ? others : [wished, ...others],
     });
+  }
+
+  /** Drops what was not told the portal yet and is of no use any more. */
+  #dropEvents(isStale: (event: ClientEvent) => boolean): void {
+    const kept = this.#events.filter((event) => !isStale(event));
+    this.#events.splice(0, this.#events.length, ...kept);
+  }
+
+  /** Something says that the gateway no longer knows what it was told: the portal tells it anew. */
+  #renewAccess(now: Millis, { resource, gatewayId }: Route): void {
+    if (this.#pending.ask(now, resource.id)) this.#requestFlow(resource.id, gatewayId);
+  }
+
+  /** The gateway does not let through what we were granted; it may have ended there, or been lost. */
+  #onProhibited(now: Millis, connection: Connection, buf: Uint8Array, error: PacketRef): void {
+    const quote = this.#quote;
+    if (!parseQuote(buf, error, quote)) return;
+    const domain = this.#domains.lookup(buf, quote, quote.destinationOffset);
+    const route = this.#routeOf(buf, quote, domain);
+    if (route?.connection === connection) this.#renewAccess(now, route);
   }
 
   /** An answer that nobody awaits is stale: access may have been taken away since. */
@@ -542,12 +597,17 @@ export class ClientState {
       remoteCredentials: flow.gatewayIce,
     });
     if (outcome === "no-relays") return;
+    // The gateway started over, so it knows of no resource but this one.
+    if (outcome === "replaced") this.#detachFrom(gatewayId);
     const connection = this.#connectivity.connection(gatewayId)!;
+    const before = route.gatewayId;
     route.gatewayId = gatewayId;
-    if (flow.gatewayIps) this.#gatewayIps.set(gatewayId, flow.gatewayIps);
-    if (outcome === "replaced") this.#nats.dropGateway(gatewayId);
-    for (const other of this.#resources.routes()) {
-      if (other.gatewayId === gatewayId) other.connection = connection;
+    route.connection = connection;
+    this.#gateways.set(gatewayId, { ips: flow.gatewayIps, siteId: flow.siteId });
+    if (connection.isEstablished) this.#sites.noteOnline(flow.siteId);
+    if (before !== undefined && before !== gatewayId) {
+      this.#nats.dropResource(flow.resourceId);
+      this.#leaveIfUnused(now, before);
     }
     for (const packet of this.#pending.take(flow.resourceId)!) {
       this.#sendKept(now, connection, route, packet);
@@ -563,29 +623,44 @@ export class ClientState {
     this.#connectivity.sendPacket(now, connection, bytes);
   }
 
-  #onFlowFailed(resourceId: string, reason: string): void {
-    this.#pending.take(resourceId);
+  #onFlowFailed(now: Millis, resourceId: string, reason: string): void {
+    this.#pending.refuse(resourceId);
     const route = this.#resources.get(resourceId);
     if (!route) return;
-    if (reason === "offline") route.status = "offline";
+    // Another gateway of the site may go on carrying others.
+    if (reason === "offline" && !route.connection) {
+      for (const { id } of route.resource.sites) this.#sites.noteOffline(now, id);
+    }
     this.#events.push({ tag: "flow-failed", resourceId, reason });
   }
 
   #onGatewayGone(gatewayId: string, reason: string): void {
+    this.#detachFrom(gatewayId);
+    this.#forgetGateway(gatewayId);
+    // Whoever asks for it again should get one that answers.
+    this.#recentGateways = this.#recentGateways.filter((id) => id !== gatewayId);
+    this.#events.push({ tag: "gateway-failed", gatewayId, reason });
+  }
+
+  #detachFrom(gatewayId: string): void {
     for (const route of this.#resources.routes()) {
       if (route.gatewayId === gatewayId) route.detach();
     }
     this.#nats.dropGateway(gatewayId);
-    this.#gatewayIps.delete(gatewayId);
-    this.#events.push({ tag: "gateway-failed", gatewayId, reason });
+  }
+
+  #forgetGateway(gatewayId: string): void {
+    const siteId = this.#gateways.get(gatewayId)?.siteId;
+    this.#gateways.delete(gatewayId);
+    for (const other of this.#gateways.values()) if (other.siteId === siteId) return;
+    if (siteId !== undefined) this.#sites.forget(siteId);
   }
 
   #onGatewayConnected(gatewayId: string): void {
     const others = this.#recentGateways.filter((id) => id !== gatewayId);
     this.#recentGateways = [gatewayId, ...others].slice(0, MAX_RECENT_GATEWAYS);
-    for (const route of this.#resources.routes()) {
-      if (route.gatewayId === gatewayId) route.status = "online";
-    }
+    const siteId = this.#gateways.get(gatewayId)?.siteId;
+    if (siteId !== undefined) this.#sites.noteOnline(siteId);
     this.#events.push({ tag: "gateway-connected", gatewayId });
   }
 
@@ -621,12 +696,29 @@ export class ClientState {
     }
   }
 
+  #resourceStatus({ resource, gatewayId }: Route): ResourceStatus {
+    return {
+      id: resource.id,
+      name: resource.name,
+      type: resource.type,
+      ...resource.type === "cidr" && { address: resource.prefix.text },
+      ...resource.type === "dns" && { address: resource.pattern },
+      status: this.#sites.of(resource.sites.map((site) => site.id)),
+      ...gatewayId !== undefined && { gatewayId },
+    };
+  }
+
   #isOurs(buf: Uint8Array, version: number, offset: number): boolean {
     const ours: IpAddress | undefined = version === 4
       ? this.#interface?.ipv4
       : this.#interface?.ipv6;
     return ours !== undefined && isAddressAt(ours, buf, offset);
   }
+}
+
+/** Whether an event says something about the key and addresses of before a reset. */
+function isOfIdentity({ tag }: ClientEvent): boolean {
+  return tag === "request-flow" || tag === "candidates" || tag === "candidates-invalidated";
 }
 
 /** Whether two versions of a resource give access to the same, by the same sites. */
@@ -650,17 +742,4 @@ function addressOf(resource: ClientResource): string | undefined {
 
 function filtersOf(resource: ClientResource): readonly Filter[] {
   return resource.type === "internet" ? [] : resource.filters;
-}
-
-function resourceStatus(route: Route): ResourceStatus {
-  const { resource } = route;
-  return {
-    id: resource.id,
-    name: resource.name,
-    type: resource.type,
-    ...resource.type === "cidr" && { address: resource.prefix.text },
-    ...resource.type === "dns" && { address: resource.pattern },
-    status: route.status,
-    ...route.gatewayId !== undefined && { gatewayId: route.gatewayId },
-  };
 }

@@ -12,6 +12,7 @@
  * @module
  */
 
+import { WaitingPackets } from "@firezone/core/ip";
 import { after, type Millis } from "@firezone/core/units";
 
 /** An unanswered message is repeated no sooner. */
@@ -31,7 +32,7 @@ export interface DomainAtGateway {
 }
 
 type State =
-  | { readonly tag: "pending"; readonly packets: Uint8Array[]; readonly repeatAt: Millis }
+  | { readonly tag: "pending"; readonly packets: WaitingPackets; readonly repeatAt: Millis }
   | { readonly tag: "renewing"; readonly repeatAt: Millis }
   | { readonly tag: "confirmed" }
   | { readonly tag: "failed" };
@@ -56,7 +57,8 @@ export class DomainNats {
     const key = keyOf(at);
     let entry = this.#states.get(key);
     if (!entry) {
-      entry = { ...at, state: { tag: "pending", packets: [], repeatAt: now } };
+      const packets = new WaitingPackets(MAX_PACKETS_PER_DOMAIN);
+      entry = { ...at, state: { tag: "pending", packets, repeatAt: now } };
       this.#states.set(key, entry);
     }
     const state: State = entry.state;
@@ -70,8 +72,7 @@ export class DomainNats {
         return "send";
       case "pending":
         this.#assign(now, entry);
-        if (state.packets.length === MAX_PACKETS_PER_DOMAIN) state.packets.shift();
-        state.packets.push(buf.slice(start, end));
+        state.packets.add(buf, start, end);
         return "kept";
     }
   }
@@ -92,7 +93,7 @@ export class DomainNats {
   handleStatus(at: DomainAtGateway, isActive: boolean): readonly Uint8Array[] {
     const entry = this.#states.get(keyOf(at));
     if (!entry || entry.state.tag === "failed") return [];
-    const waiting = entry.state.tag === "pending" && isActive ? entry.state.packets : [];
+    const waiting = entry.state.tag === "pending" && isActive ? entry.state.packets.take() : [];
     entry.state = { tag: isActive ? "confirmed" : "failed" };
     return waiting;
   }

@@ -3,5 +3,5 @@
  * @module
  */
 export * from "./client_state.ts";
-export { type RouteStatus } from "./resource_table.ts";
+export { type SiteStatus } from "./site_statuses.ts";
 export { type DomainRecord } from "./domain_table.ts";

@@ -1,28 +1,22 @@
 /**
  * The resources that the portal lets us reach, and the one that a packet is meant for.
  *
- * The longest prefix wins; among resources of one prefix the one whose filters admit the packet,
- * then the one with the larger id, so that the choice is the same after every restart.
+ *     address of a CIDR resource   of all that contain it, one whose filters admit the packet
+ *     address of the tunnel        none
+ *     any other                    the Internet resource, if it is switched on
+ *
+ * Among those that admit the packet, or among all if none does, the longest prefix wins, then the
+ * larger id, so that the choice is the same after every restart.
  * @module
  */
 
-import {
-  IpAddress,
-  type PacketRef,
-  type Prefix,
-  prefix,
-  PrefixTable,
-  TrafficFilter,
-} from "@firezone/core/ip";
+import { type PacketRef, type Prefix, prefix, PrefixTable, TrafficFilter } from "@firezone/core/ip";
 import type { Connection } from "@firezone/core/connectivity";
 import type { ClientResource } from "@firezone/core/portal";
-import { TUNNEL_RANGES } from "./address_plan.ts";
+import { isInProxyRange, isInTunnelRange } from "./address_plan.ts";
 import { hasFamily } from "./ip_stack.ts";
 
 const EVERYTHING = [prefix("0.0.0.0/0"), prefix("::/0")];
-
-/** Whether a resource's site answers; `offline` when no gateway of it is there. */
-export type RouteStatus = "unknown" | "online" | "offline";
 
 /** A resource together with the way its packets take now. */
 export class Route {
@@ -32,8 +26,6 @@ export class Route {
   gatewayId: string | undefined;
   /** The connection to that gateway, while there is one. */
   connection: Connection | undefined;
-  /** What is known of its site. */
-  status: RouteStatus = "unknown";
 
   /** A route without a gateway. */
   constructor(
@@ -47,23 +39,23 @@ export class Route {
   takeOver(old: Route): void {
     this.gatewayId = old.gatewayId;
     this.connection = old.connection;
-    this.status = old.status;
   }
 
   /** Has no gateway any more; the next packet asks for one. */
   detach(): void {
     this.gatewayId = undefined;
     this.connection = undefined;
-    this.status = "unknown";
   }
 }
 
 /** All routes by resource id, and by address. */
 export class ResourceTable {
   readonly #routes = new Map<string, Route>();
-  /** Per distinct prefix, its routes: larger ids first. */
+  /** Per distinct prefix, the routes that contain all of it, in the order of preference. */
   #slots: Route[][] = [];
   #table = new PrefixTable();
+  /** Routes of Internet resources; larger ids first. */
+  #internet: Route[] = [];
   #usesInternet = false;
 
   /** The route to a resource. */
@@ -94,7 +86,6 @@ export class ResourceTable {
   /** Whether the Internet resource, if there is one, takes what no other resource takes. */
   set usesInternet(uses: boolean) {
     this.#usesInternet = uses;
-    this.#rebuild();
   }
 
   /** The prefixes that the operating system has to send into the tunnel. */
@@ -113,10 +104,8 @@ export class ResourceTable {
    * @param buf holds the packet that `packet` describes
    */
   match(buf: Uint8Array, packet: PacketRef): Route | undefined {
-    const offset = packet.destinationOffset;
-    const slot = this.#table.lookup(packet.version, buf, offset);
-    if (slot < 0) return undefined;
-    return admitting(this.#slots[slot]!, packet);
+    const routes = this.#routesAt(buf, packet, packet.destinationOffset);
+    return admitting(routes, packet.protocol, packet.destinationPort);
   }
 
   /**
@@ -142,19 +131,18 @@ export class ResourceTable {
 
   /** Whether `connection` carries a resource that the source address of a packet belongs to. */
   mayComeFrom(connection: Connection, buf: Uint8Array, packet: PacketRef): boolean {
-    const slot = this.#table.lookup(packet.version, buf, packet.sourceOffset);
-    if (slot >= 0) {
-      const routes = this.#slots[slot]!;
-      for (let i = 0; i < routes.length; i++) if (routes[i]!.connection === connection) return true;
-    }
-    // A shorter prefix of the same gateway may contain it, too. Rare, so a scan will do.
-    const length = packet.version === 4 ? 4 : 16;
-    const source = new IpAddress(buf.slice(packet.sourceOffset, packet.sourceOffset + length));
-    for (const route of this.#routes.values()) {
-      if (route.connection !== connection) continue;
-      if (this.#prefixesOf(route.resource).some((prefix) => prefix.contains(source))) return true;
-    }
+    const routes = this.#routesAt(buf, packet, packet.sourceOffset);
+    for (let i = 0; i < routes.length; i++) if (routes[i]!.connection === connection) return true;
     return false;
+  }
+
+  /** The routes of an address, in the order of preference. */
+  #routesAt(buf: Uint8Array, packet: PacketRef, offset: number): readonly Route[] {
+    const slot = this.#table.lookup(packet.version, buf, offset);
+    if (slot >= 0) return this.#slots[slot]!;
+    if (!this.#usesInternet) return NO_ROUTES;
+    const isOfTunnel = isInTunnelRange(buf, packet, offset) || isInProxyRange(buf, packet, offset);
+    return isOfTunnel ? NO_ROUTES : this.#internet;
   }
 
   #prefixesOf(resource: ClientResource): readonly Prefix[] {
@@ -168,30 +156,35 @@ export class ResourceTable {
     }
   }
 
+  /** A longer prefix is followed by the shorter ones that contain it. */
   #rebuild(): void {
-    const byPrefix = new Map<string, { prefix: Prefix; routes: Route[] }>();
-    for (const route of this.#routes.values()) {
-      for (const prefix of this.#prefixesOf(route.resource)) {
-        const entry = byPrefix.get(prefix.text) ?? { prefix, routes: [] };
-        byPrefix.set(prefix.text, entry);
-        entry.routes.push(route);
-      }
-    }
+    const entries = [...this.#routes.values()].flatMap((route) =>
+      route.resource.type === "cidr" ? [{ prefix: route.resource.prefix, route }] : []
+    ).sort((a, b) => b.prefix.length - a.prefix.length || byId(a.route, b.route));
+    const distinct = new Map(entries.map(({ prefix }) => [prefix.text, prefix]));
     this.#table = new PrefixTable();
-    // Addresses inside the tunnel never belong to the Internet.
-    for (const prefix of TUNNEL_RANGES) byPrefix.set(prefix.text, { prefix, routes: [] });
     this.#slots = [];
-    for (const { prefix, routes } of byPrefix.values()) {
-      routes.sort((a, b) => a.resource.id < b.resource.id ? 1 : -1);
+    for (const prefix of distinct.values()) {
+      const routes = entries.filter(({ prefix: other }) =>
+        other.length <= prefix.length && other.contains(prefix.ip)
+      ).map(({ route }) => route);
       this.#table.insert(prefix, this.#slots.push(routes) - 1);
     }
+    this.#internet = [...this.#routes.values()]
+      .filter((route) => route.resource.type === "internet").sort(byId);
   }
 }
 
+const NO_ROUTES: readonly Route[] = [];
+
+function byId(a: Route, b: Route): number {
+  return a.resource.id < b.resource.id ? 1 : -1;
+}
+
 /** The first that admits the packet, else the first of all. */
-function admitting(routes: readonly Route[], packet: PacketRef): Route | undefined {
+function admitting(routes: readonly Route[], protocol: number, port: number): Route | undefined {
   for (let i = 0; i < routes.length; i++) {
-    if (routes[i]!.filter.admits(packet.protocol, packet.destinationPort)) return routes[i];
+    if (routes[i]!.filter.admits(protocol, port)) return routes[i];
   }
   return routes[0];
 }
