@@ -1,8 +1,17 @@
 import { assert, assertEquals } from "@std/assert";
-import { ip, PROTOCOL } from "@firezone/core/ip";
-import type { Filter } from "@firezone/core/portal";
+import { ip, type IpAddress, prefix, PROTOCOL } from "@firezone/core/ip";
+import type { ClientResource, Filter } from "@firezone/core/portal";
 import { NAT_KINDS } from "@firezone/core/testing";
-import { ADDRESSES, behindNat, IDS, RESOURCE, TunnelWorld, udpPacket } from "./tunnel_world.ts";
+import {
+  ADDRESSES,
+  behindNat,
+  cidrResource,
+  IDS,
+  RESOURCE,
+  SITE,
+  TunnelWorld,
+  udpPacket,
+} from "./tunnel_world.ts";
 
 const SERVER = ip("10.0.0.7");
 const ELSEWHERE = ip("10.0.1.7");
@@ -145,7 +154,7 @@ Deno.test("an answer that nobody asked for makes no connection", () => {
   assertEquals(world.client.machine.status(world.network.now).connections.length, 1);
 });
 
-Deno.test("a gateway that is offline is reported, and asked for again on the next packet", () => {
+Deno.test("a gateway that is offline is reported, and asked for again two seconds later", () => {
   const world = new TunnelWorld({
     client: behindNat("home", "198.51.100.1", "192.168.1.2"),
     gateway: behindNat("office", "198.51.100.2", "10.9.0.2"),
@@ -160,6 +169,7 @@ Deno.test("a gateway that is offline is reported, and asked for again on the nex
   });
   assertEquals(world.client.machine.status(world.network.now).resources[0]?.status, "offline");
   world.portalIsUp = true;
+  world.network.runFor(2000); // a refusal does not make a flood of packets one of requests
   assertEquals(arrives(world, udpPacket(ADDRESSES.client.ipv4, SERVER, 2)), true);
   assertEquals(world.client.machine.status(world.network.now).resources[0]?.status, "online");
 });
@@ -169,4 +179,190 @@ Deno.test("a client that leaves says goodbye, and the gateway forgets the connec
   world.client.machine.shutDown(world.network.now);
   world.network.runFor(500);
   assertEquals(world.gateway.machine.status(world.network.now).connections, []);
+});
+
+const OTHER_RESOURCE = "00000000-0000-4000-8000-000000000009";
+const OTHER_SERVER = ip("10.0.2.7");
+
+function put(world: TunnelWorld, resource: ClientResource): void {
+  world.putResource(resource);
+  world.client.machine.handlePortalMessage(world.network.now, {
+    tag: "resource-created-or-updated",
+    resource,
+  });
+}
+
+function to(server: IpAddress, port = 80): Uint8Array {
+  const packet = udpPacket(ADDRESSES.client.ipv4, server, 2);
+  packet[22] = port >> 8;
+  packet[23] = port & 0xff;
+  return packet;
+}
+
+function resourceStatus(world: TunnelWorld): (string | undefined)[] {
+  const { resources } = world.client.machine.status(world.network.now);
+  return resources.map(({ status }) => status);
+}
+
+Deno.test("what the gateway prohibits although it was granted is asked for again", () => {
+  const world = connectedWorld();
+  put(world, cidrResource(OTHER_RESOURCE, prefix("10.0.2.0/24")));
+  assertEquals(arrives(world, to(OTHER_SERVER)), true);
+  world.gateway.machine.handlePortalMessage(world.network.now, {
+    tag: "reject-access",
+    clientId: IDS.client,
+    resourceId: OTHER_RESOURCE,
+  });
+  const granted = world.granted.length;
+  assertEquals(arrives(world, to(OTHER_SERVER)), false);
+  assertEquals(lastToClient(world), ICMP_PROHIBITED);
+  assertEquals(world.granted.length, granted + 1);
+  assertEquals(arrives(world, to(OTHER_SERVER)), true);
+  assertEquals(world.log.filter((line) => line.endsWith("gateway-failed")), []);
+});
+
+Deno.test("a resource with another address is served there, and no longer at the former one", () => {
+  const world = connectedWorld();
+  put(world, cidrResource(IDS.resource, prefix("10.0.2.0/24")));
+  assertEquals(arrives(world, to(SERVER)), false);
+  assertEquals(arrives(world, to(OTHER_SERVER)), true);
+});
+
+Deno.test("resources come, change and go while others carry traffic", () => {
+  const world = connectedWorld();
+  for (let i = 0; i < 5; i++) {
+    put(world, cidrResource(OTHER_RESOURCE, prefix(`10.${i + 1}.0.0/16`)));
+    assertEquals(arrives(world, to(ip(`10.${i + 1}.0.7`))), true);
+    assertEquals(arrives(world, to(SERVER)), true);
+  }
+  world.client.machine.handlePortalMessage(world.network.now, {
+    tag: "resource-deleted",
+    resourceId: OTHER_RESOURCE,
+  });
+  assertEquals(arrives(world, to(ip("10.5.0.7"))), false);
+  assertEquals(arrives(world, to(SERVER)), true);
+  const established = world.log.filter((line) => line.endsWith("gateway-connected"));
+  assertEquals(established.length, 1, "it is one connection all the time");
+});
+
+Deno.test("of overlapping resources the one whose filters admit the packet carries it", () => {
+  const world = connectedWorld();
+  const filters: Filter[] = [{ protocol: "udp", portStart: 53, portEnd: 53 }];
+  put(world, cidrResource(OTHER_RESOURCE, prefix("10.0.0.7/32"), filters));
+  assertEquals(arrives(world, to(SERVER, 53)), true);
+  assertEquals(arrives(world, to(SERVER, 80)), true, "the wider resource admits it");
+  const granted = world.granted.length;
+  put(world, cidrResource(IDS.resource, RESOURCE, filters));
+  assertEquals(arrives(world, to(SERVER, 80)), false);
+  assertEquals(lastToClient(world), ICMP_PROHIBITED);
+  assertEquals(world.granted.length, granted, "what no resource admits is not asked for");
+});
+
+Deno.test("filters hold for what comes back, by its source port", () => {
+  const world = connectedWorld();
+  assertEquals(arrives(world, to(SERVER, 53)), true);
+  world.gateway.machine.handlePortalMessage(world.network.now, {
+    tag: "resource-updated",
+    resource: {
+      ...world.gatewayResource(IDS.resource),
+      filters: [{ protocol: "udp", portStart: 53, portEnd: 53 }],
+    },
+  });
+  const reply = (port: number) => {
+    const packet = udpPacket(SERVER, ADDRESSES.client.ipv4, 3);
+    packet[20] = port >> 8;
+    packet[21] = port & 0xff;
+    const before = world.client.received.length;
+    world.gateway.send(world.network.now, packet);
+    return world.runUntilClientGot(before + 1, 1000);
+  };
+  assertEquals(reply(53), true);
+  assertEquals(reply(80), false);
+  assertEquals(drops(world, "gateway").deniedInbound, 1);
+});
+
+Deno.test("the Internet resource carries the rest, but nothing private to the gateway's network", () => {
+  const world = new TunnelWorld({
+    client: behindNat("home", "198.51.100.1", "192.168.1.2"),
+    gateway: behindNat("office", "198.51.100.2", "10.9.0.2"),
+    usesInternet: true,
+  });
+  put(world, { type: "internet", id: OTHER_RESOURCE, name: "Internet", sites: [SITE] });
+  assertEquals(arrives(world, to(ip("192.0.2.1"))), true);
+  assertEquals(arrives(world, to(ip("172.16.0.1"))), false);
+  assertEquals(lastToClient(world), [PROTOCOL.icmp, 3, 0], "network unreachable");
+  assertEquals(drops(world, "gateway").unreachable, 1);
+  const before = drops(world, "client").noResource!;
+  assertEquals(arrives(world, to(ip("100.64.0.99"))), false);
+  assertEquals(arrives(world, to(ip("100.100.111.9"))), false, "a sentinel that nobody is");
+  assertEquals(drops(world, "client").noResource, before + 2);
+});
+
+Deno.test("a gateway that carries nothing any more is told goodbye", () => {
+  const world = connectedWorld();
+  world.client.machine.handlePortalMessage(world.network.now, {
+    tag: "resource-deleted",
+    resourceId: IDS.resource,
+  });
+  assertEquals(world.client.machine.status(world.network.now).connections, []);
+  world.network.runFor(200);
+  assertEquals(world.gateway.machine.status(world.network.now).connections, []);
+});
+
+Deno.test("a resource is online with its gateway, and nobody knows any more once that is gone", () => {
+  const world = connectedWorld();
+  assertEquals(resourceStatus(world), ["online"]);
+  world.gateway.machine.shutDown(world.network.now);
+  world.network.runFor(200);
+  assertEquals(resourceStatus(world), ["unknown"]);
+});
+
+Deno.test("a site that is offline is so for five minutes, for all of its resources", () => {
+  const world = connectedWorld();
+  put(world, cidrResource(OTHER_RESOURCE, prefix("10.0.2.0/24")));
+  world.gateway.machine.shutDown(world.network.now);
+  world.offline.add(IDS.gateway);
+  world.network.runFor(200);
+  assertEquals(arrives(world, to(SERVER)), false);
+  assertEquals(resourceStatus(world), ["offline", "offline"]);
+  world.network.runFor(290_000);
+  assertEquals(resourceStatus(world), ["offline", "offline"]);
+  world.network.runFor(10_000);
+  assertEquals(resourceStatus(world), ["unknown", "unknown"]);
+});
+
+Deno.test("a flood of packets is no flood of requests, whatever the portal answers", () => {
+  const world = connectedWorld();
+  world.gateway.machine.shutDown(world.network.now);
+  world.offline.add(IDS.gateway);
+  world.network.runFor(200);
+  for (let i = 0; i < 1000; i++) {
+    world.sendFromClient(to(SERVER));
+    world.network.runFor(10);
+  }
+  const refusals = world.log.filter((line) => line.endsWith("flow-failed")).length;
+  assert(refusals >= 4 && refusals <= 6, `${refusals} requests in ten seconds`);
+});
+
+Deno.test("a gateway without a relay for the connection does not say that the client may come", () => {
+  const world = new TunnelWorld({
+    client: behindNat("home", "198.51.100.1", "192.168.1.2"),
+    gateway: behindNat("office", "198.51.100.2", "10.9.0.2"),
+    relays: [],
+  });
+  world.sendFromClient(to(SERVER));
+  world.network.runFor(1000);
+  assertEquals(world.gateway.machine.status(world.network.now).peers, []);
+  assertEquals(world.client.machine.status(world.network.now).connections, []);
+});
+
+Deno.test("packets that waited arrive once, a repeated one once only", () => {
+  const world = new TunnelWorld({
+    client: behindNat("home", "198.51.100.1", "192.168.1.2"),
+    gateway: behindNat("office", "198.51.100.2", "10.9.0.2"),
+  });
+  for (let i = 0; i < 5; i++) world.sendFromClient(to(SERVER, 53));
+  world.sendFromClient(to(SERVER, 54));
+  world.network.runFor(3000);
+  assertEquals(world.gateway.received.length, 2);
 });

@@ -19,8 +19,8 @@ export const EPOCH_SECONDS = 1_800_000_000;
 /** See the head of this file. */
 export class RelayHost implements Owner {
   /** The machine, for its counters. */
-  readonly server: RelayServer;
-  readonly #options: RelayServerOptions;
+  server: RelayServer;
+  #options: RelayServerOptions;
   readonly #forwarding = new Forwarding();
   readonly #transmits: Transmit[] = [];
 
@@ -28,6 +28,13 @@ export class RelayHost implements Owner {
   constructor(options: RelayServerOptions) {
     this.#options = options;
     this.server = new RelayServer(options);
+  }
+
+  /** Starts over: all allocations are gone, and credentials of before are worth nothing. */
+  restart(stampSecret: string): void {
+    this.#options = { ...this.#options, stampSecret };
+    this.server = new RelayServer(this.#options);
+    this.#transmits.length = 0;
   }
 
   /** What the portal would hand out for a salt. */

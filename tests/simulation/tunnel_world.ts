@@ -6,7 +6,7 @@
 
 import { base64 } from "@firezone/core/bytes";
 import type { AeadBackend } from "@firezone/core/crypto";
-import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
+import { ip, type IpAddress, type Prefix, prefix, SocketAddress } from "@firezone/core/ip";
 import type {
   ClientResource,
   Filter,
@@ -25,9 +25,13 @@ import {
 } from "@firezone/core/testing";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis, UnixSeconds } from "@firezone/core/units";
+import type { MachineOptions } from "@firezone/core/runtime";
 import { ClientState } from "@firezone/client";
 import { GatewayState } from "@firezone/gateway";
 import { EPOCH_SECONDS, RELAY_PORT, RelayHost } from "./relay_host.ts";
+
+/** The port of client and gateways. */
+const PORT = 52_625;
 
 /** One way between a peer and the portal. */
 export const PORTAL_DELAY_MS = 20;
@@ -47,6 +51,9 @@ export const ADDRESSES: Readonly<
   client: { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") },
   gateway: { ipv4: ip("100.64.0.2"), ipv6: ip("fd00:2021:1111::2") },
 };
+
+/** The site that all resources and gateways are of. */
+export const SITE = { id: "site", name: "office" } as const;
 
 /** The resource that everybody may reach. */
 export const RESOURCE = prefix("10.0.0.0/24");
@@ -93,10 +100,16 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
   /** Lends the host its machine. @param onEvents takes the machine's events after every input */
   constructor(
     /** The client or gateway. */
-    readonly machine: M,
+    public machine: M,
     /** See the constructor. */
     readonly onEvents: (now: Millis) => void,
   ) {}
+
+  /** Becomes another process: what the one before had is gone. */
+  restart(machine: M): void {
+    this.machine = machine;
+    this.#batch.transmits.length = 0;
+  }
 
   /** Hands a packet to the machine, as TUN would. */
   send(now: Millis, packet: Uint8Array): void {
@@ -145,8 +158,12 @@ export interface WorldOptions {
   readonly client: (network: Network) => Place;
   /** Where the gateway is. */
   readonly gateway: (network: Network) => Place;
+  /** Further gateways of the site. */
+  readonly moreGateways?: readonly ((network: Network) => Place)[];
   /** Addresses of each relay; one dual-stack relay by default. */
   readonly relays?: readonly { readonly v4?: string; readonly v6?: string }[];
+  /** Whether the client wants the Internet resource. */
+  readonly usesInternet?: boolean;
   /** Whether there is a DNS resource, too: {@link NAMES}. */
   readonly hasNames?: boolean;
   /** What seals and opens; {@link testAead} by default. */
@@ -159,8 +176,10 @@ export class TunnelWorld {
   readonly network: Network;
   /** The client. */
   readonly client: TunnelHost<ClientState>;
-  /** The gateway. */
+  /** The first of {@link gateways}. */
   readonly gateway: TunnelHost<GatewayState>;
+  /** All gateways of the site. */
+  readonly gateways: readonly TunnelHost<GatewayState>[];
   /** The relays, in the order of {@link WorldOptions.relays}. */
   readonly relays: RelayHost[] = [];
   /** Everything that the two reported, for assertions: `client established`, … */
@@ -169,53 +188,77 @@ export class TunnelWorld {
   accessSeconds = 86_400;
   /** Whether the portal passes messages on. */
   portalIsUp = true;
+  /** Ids of gateways that the portal has lost. */
+  readonly offline: Set<string> = new Set<string>();
+  /** Gateways that flows were granted at, in order. */
+  readonly granted: string[] = [];
+  /** What the client is told about its resources. */
+  readonly resources: Map<string, ClientResource> = new Map<string, ClientResource>();
   /** What the name servers near the gateway know. */
   readonly zone: Map<string, readonly string[]> = new Map<string, readonly string[]>();
   /** Names that they were asked for. */
   readonly resolved: string[] = [];
   /** Filters of the DNS resource, as the gateway is told. */
   nameFilters: readonly Filter[] = [];
-  readonly #hasNames: boolean;
   /** Resources that flows were asked for, by reference. */
   readonly #flows = new Map<string, string>();
+  readonly #makeOptions: () => MachineOptions;
   readonly #relayList: { id: string; v4?: IpAddress; v6?: IpAddress }[] = [];
 
   /** Everybody is there and has had its `init`. */
   constructor(options: WorldOptions) {
     const random = seededRandom(options.seed ?? 1);
     const aead = options.aead ?? testAead();
-    const machine = () => ({
+    this.#makeOptions = () => ({
       privateKey: random(32),
       aead,
       random,
       unixMillisAtZero: EPOCH_SECONDS * 1000,
     });
-    this.#hasNames = options.hasNames ?? false;
+    this.putResource(cidrResource(IDS.resource, RESOURCE));
+    if (options.hasNames) this.putResource(clientNames());
     this.network = new Network({ seed: options.seed ?? 1 });
     const addresses = options.relays ?? [{ v4: "203.0.113.1", v6: "2001:db8:f::1" }];
     for (const [i, relay] of addresses.entries()) this.#addRelay(i, relay, random);
     this.client = new TunnelHost(
-      new ClientState(machine()),
+      new ClientState(this.#makeOptions(), options.usesInternet),
       (now) => this.#drainClient(now),
     );
-    this.gateway = new TunnelHost(
-      new GatewayState(machine()),
-      (now) => this.#drainGateway(now),
-    );
-    for (const [name, side] of [["client", this.client], ["gateway", this.gateway]] as const) {
-      const place = options[name](this.network);
-      side.host = this.network.addHost(name, side, { ...place, port: 52_625 });
-    }
-    this.initGateway();
+    this.client.host = this.network.addHost("client", this.client, {
+      ...options.client(this.network),
+      port: PORT,
+    });
+    this.gateways = [options.gateway, ...options.moreGateways ?? []].map((place, i) => {
+      const gateway = new TunnelHost(
+        new GatewayState(this.#makeOptions()),
+        (now) => this.#drainGateway(now, i),
+      );
+      const name = i === 0 ? "gateway" : `gateway-${i}`;
+      gateway.host = this.network.addHost(name, gateway, { ...place(this.network), port: PORT });
+      return gateway;
+    });
+    this.gateway = this.gateways[0]!;
+    for (const i of this.gateways.keys()) this.initGateway(i);
     this.initClient();
   }
 
-  /** Sends the gateway its `init`. */
-  initGateway(): void {
-    this.gateway.machine.handlePortalMessage(this.network.now, {
+  /** Adds or changes a resource; the client learns of it with its next `init`. */
+  putResource(resource: ClientResource): void {
+    this.resources.set(resource.id, resource);
+  }
+
+  /** Ends a gateway's process without a word, and starts another one in its place. */
+  restartGateway(i = 0): void {
+    this.gateways[i]!.restart(new GatewayState(this.#makeOptions()));
+    this.initGateway(i);
+  }
+
+  /** Sends a gateway its `init`. */
+  initGateway(i = 0): void {
+    this.gateways[i]!.machine.handlePortalMessage(this.network.now, {
       tag: "init",
-      interface: ADDRESSES.gateway,
-      relays: this.relaysFor("gateway"),
+      interface: gatewayAddresses(i),
+      relays: this.relaysFor(gatewayId(i)),
       authorizations: undefined,
     });
   }
@@ -230,23 +273,15 @@ export class TunnelWorld {
         upstreamDoh: [],
         searchDomain: undefined,
       },
-      resources: [this.clientResource(), ...this.#hasNames ? [clientNames()] : []],
+      resources: [...this.resources.values()],
       relays: this.relaysFor("client"),
       skippedResources: 0,
     });
   }
 
-  /** The one resource, as the client is told. */
+  /** The CIDR resource, as the client is told. */
   clientResource(): ClientResource {
-    return {
-      type: "cidr",
-      id: IDS.resource,
-      name: "private",
-      prefix: RESOURCE,
-      addressDescription: undefined,
-      sites: [],
-      filters: [],
-    };
+    return this.resources.get(IDS.resource)!;
   }
 
   /** All relays, with credentials for one of the two. */
@@ -300,16 +335,19 @@ export class TunnelWorld {
   #drainClient(now: Millis): void {
     for (let event; (event = this.client.machine.pollEvent()) !== undefined;) {
       switch (event.tag) {
-        case "request-flow":
-          this.#viaPortal((at) => this.#authorize(at, event.resourceId));
+        case "request-flow": {
+          const { resourceId, connectedGatewayIds } = event;
+          this.#viaPortal((at) => this.#authorize(at, resourceId, connectedGatewayIds));
           break;
+        }
         case "candidates":
         case "candidates-invalidated": {
-          const { candidates } = event;
+          const { candidates, gatewayId: to } = event;
           const tag = event.tag === "candidates" ? "ice-candidates" : "invalidate-ice-candidates";
-          this.#viaPortal((at) =>
-            this.gateway.machine.handlePortalMessage(at, { tag, peerId: IDS.client, candidates })
-          );
+          this.#viaPortal((at) => {
+            const { machine } = this.#gatewayOf(to);
+            machine.handlePortalMessage(at, { tag, peerId: IDS.client, candidates });
+          });
           break;
         }
         default:
@@ -319,29 +357,31 @@ export class TunnelWorld {
     }
   }
 
-  #drainGateway(now: Millis): void {
-    for (let event; (event = this.gateway.machine.pollEvent()) !== undefined;) {
+  #drainGateway(now: Millis, i: number): void {
+    const { machine } = this.gateways[i]!;
+    const peerId = gatewayId(i);
+    for (let event; (event = machine.pollEvent()) !== undefined;) {
       switch (event.tag) {
         case "flow-authorized": {
           const resourceId = this.#flows.get(event.ref)!;
-          this.#viaPortal((at) => this.#createFlow(at, resourceId));
+          this.#viaPortal((at) => this.#createFlow(at, resourceId, i));
           break;
         }
         case "resolve":
-          this.#resolve(event.requestId, event.domain);
+          this.#resolve(machine, event.requestId, event.domain);
           break;
         case "candidates":
         case "candidates-invalidated": {
           const { candidates } = event;
           const tag = event.tag === "candidates" ? "ice-candidates" : "invalidate-ice-candidates";
           this.#viaPortal((at) =>
-            this.client.machine.handlePortalMessage(at, { tag, peerId: IDS.gateway, candidates })
+            this.client.machine.handlePortalMessage(at, { tag, peerId, candidates })
           );
           break;
         }
         default:
-          this.log.push(`${now} gateway ${event.tag}`);
-          if (event.tag === "no-relays") this.#offerRelays(this.gateway.machine, "gateway");
+          this.log.push(`${now} ${this.gateways[i]!.host.name} ${event.tag}`);
+          if (event.tag === "no-relays") this.#offerRelays(machine, peerId);
       }
     }
   }
@@ -356,8 +396,10 @@ export class TunnelWorld {
   }
 
   /** Keys decide the ICE credentials, as with the real portal. */
-  #ice(): { clientIce: IceCredentials; gatewayIce: IceCredentials; presharedKey: Uint8Array } {
-    const keys = base64(this.client.machine.publicKey) + base64(this.gateway.machine.publicKey);
+  #ice(
+    gateway: GatewayState,
+  ): { clientIce: IceCredentials; gatewayIce: IceCredentials; presharedKey: Uint8Array } {
+    const keys = base64(this.client.machine.publicKey) + base64(gateway.publicKey);
     const text = [...keys].filter((c) => /[a-zA-Z0-9]/.test(c)).join("");
     return {
       clientIce: { username: text.slice(0, 4), password: text.slice(4, 26) },
@@ -366,32 +408,55 @@ export class TunnelWorld {
     };
   }
 
-  #resolve(requestId: number, domain: string): void {
+  #resolve(machine: GatewayState, requestId: number, domain: string): void {
     this.resolved.push(domain);
     this.network.after(RESOLVE_DELAY_MS, (at) => {
-      this.gateway.machine.handleResolved(at, requestId, this.zone.get(domain)?.map(ip));
+      machine.handleResolved(at, requestId, this.zone.get(domain)?.map(ip));
     });
   }
 
   /** A resource, as the gateway is told. */
   gatewayResource(id: string): GatewayResource {
-    return id === IDS.names
-      ? {
-        type: "dns",
-        id,
-        name: "names",
-        pattern: NAMES,
-        ipStack: "dual",
-        filters: this.nameFilters,
+    const resource = this.resources.get(id)!;
+    const { name } = resource;
+    switch (resource.type) {
+      case "cidr":
+        return { type: "cidr", id, name, prefix: resource.prefix, filters: resource.filters };
+      case "dns": {
+        const { pattern, ipStack } = resource;
+        return { type: "dns", id, name, pattern, ipStack, filters: this.nameFilters };
       }
-      : { type: "cidr", id, name: "private", prefix: RESOURCE, filters: [] };
+      case "internet":
+        return { type: "internet", id, name, filters: [] };
+    }
   }
 
-  #authorize(now: Millis, resourceId: string): void {
-    const { clientIce, gatewayIce, presharedKey } = this.#ice();
+  #gatewayOf(id: string): TunnelHost<GatewayState> {
+    return this.gateways.find((_, i) => gatewayId(i) === id)!;
+  }
+
+  /** A gateway that the client is connected to, else the first that the portal knows. */
+  #choose(connected: readonly string[]): number {
+    const online = [...this.gateways.keys()].filter((i) => !this.offline.has(gatewayId(i)));
+    return online.find((i) => connected.includes(gatewayId(i))) ?? online[0] ?? -1;
+  }
+
+  #authorize(now: Millis, resourceId: string, connected: readonly string[]): void {
+    const i = this.#choose(connected);
+    if (i < 0) {
+      return this.client.machine.handlePortalMessage(now, {
+        tag: "flow-creation-failed",
+        resourceId,
+        reason: "offline",
+        violatedProperties: [],
+      });
+    }
+    const { machine } = this.gateways[i]!;
+    const { clientIce, gatewayIce, presharedKey } = this.#ice(machine);
     const ref = `ref-${this.#flows.size}`;
     this.#flows.set(ref, resourceId);
-    this.gateway.machine.handlePortalMessage(now, {
+    this.granted.push(gatewayId(i));
+    machine.handlePortalMessage(now, {
       tag: "authorize-flow",
       ref,
       resource: this.gatewayResource(resourceId),
@@ -407,20 +472,50 @@ export class TunnelWorld {
     });
   }
 
-  #createFlow(now: Millis, resourceId: string): void {
-    const { clientIce, gatewayIce, presharedKey } = this.#ice();
+  #createFlow(now: Millis, resourceId: string, i: number): void {
+    const { machine } = this.gateways[i]!;
+    const { clientIce, gatewayIce, presharedKey } = this.#ice(machine);
     this.client.machine.handlePortalMessage(now, {
       tag: "flow-created",
       resourceId,
-      gatewayId: IDS.gateway,
-      gatewayPublicKey: this.gateway.machine.publicKey,
-      gatewayIps: undefined,
-      siteId: "site",
+      gatewayId: gatewayId(i),
+      gatewayPublicKey: machine.publicKey,
+      gatewayIps: gatewayAddresses(i),
+      siteId: SITE.id,
       presharedKey,
       clientIce,
       gatewayIce,
     });
   }
+}
+
+/** The id of each gateway. */
+export function gatewayId(i: number): string {
+  return i === 0 ? IDS.gateway : `00000000-0000-4000-8000-0000000001${String(i).padStart(2, "0")}`;
+}
+
+function gatewayAddresses(i: number) {
+  return i === 0 ? ADDRESSES.gateway : {
+    ipv4: ip(`100.64.1.${i}`),
+    ipv6: ip(`fd00:2021:1111::1:${i}`),
+  };
+}
+
+/** A CIDR resource, as the client is told. */
+export function cidrResource(
+  id: string,
+  range: Prefix,
+  filters: readonly Filter[] = [],
+): ClientResource {
+  return {
+    type: "cidr",
+    id,
+    name: "private",
+    prefix: range,
+    addressDescription: undefined,
+    sites: [SITE],
+    filters,
+  };
 }
 
 function clientNames(): ClientResource {
@@ -431,7 +526,7 @@ function clientNames(): ClientResource {
     pattern: NAMES,
     ipStack: "dual",
     addressDescription: undefined,
-    sites: [],
+    sites: [SITE],
     filters: [],
   };
 }
