@@ -16,7 +16,7 @@ import {
   type OptionSpec,
   type Secret,
   text,
-  toSecret,
+  toToken,
   url,
 } from "@firezone/core/cli";
 import { readSecretLine } from "./os/secret_prompt.ts";
@@ -65,7 +65,7 @@ export function signInCommand(
       terminal.write(
         `Open this page in a browser, sign in, and copy the token that it shows:\n\n  ${address}\n\n`,
       );
-      const token = toSecret(terminal.ask("Token (it is not shown): ") ?? "");
+      const token = toToken(terminal.ask("Token (it is not shown): ") ?? "", "what was given");
       if (token === undefined) throw new ConfigError("Cannot sign in: no token was given");
       storeToken(tokenPath, token);
       terminal.write(`The token is in ${tokenPath}. Start the client without FIREZONE_TOKEN.\n`);

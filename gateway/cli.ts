@@ -23,7 +23,7 @@ import {
   socketAddressOrOff,
   statusCommand,
   text,
-  toSecret,
+  toToken,
   type Values,
 } from "@firezone/core/cli";
 import { type SocketAddress, socketAddress } from "@firezone/core/ip";
@@ -120,6 +120,7 @@ export function gatewayCommand(
     ],
     epilogue: "FIREZONE_TOKEN holds the token of the gateway's site or names the file that does; " +
       "a systemd\ncredential of that name does as well.",
-    run: (config, [token]) => run(config, token === undefined ? undefined : toSecret(token)),
+    run: (config, [token]) =>
+      run(config, token === undefined ? undefined : toToken(token, "the command line")),
   });
 }

@@ -38,8 +38,9 @@ export function readConfigText(path: string): string {
     if (Deno.statSync(path).size > MAX_BYTES) throw new Error("it is larger than 16 MiB");
     return Deno.readTextFileSync(path);
   } catch (error) {
+    // The system's words without the call and the path behind them, which is named already.
     const reason = error instanceof Error ? error.message.replace(/: \w+ '.*'$/, "") : `${error}`;
-    throw new ConfigError(`Cannot read configuration ${path}: ${reason}`, { cause: error });
+    throw new ConfigError(`Cannot read configuration ${path}: ${reason}`);
   }
 }
 

@@ -23,6 +23,7 @@ import {
   socketAddressOrOff,
   text,
   toSecret,
+  toToken,
   uint64,
   url,
   type Values,
@@ -295,6 +296,9 @@ export function relayCommand(
       "FIREZONE_TOKEN holds the relay's token or names the file that does. Without a token " +
       "the relay runs\nstandalone and prints a credential that TURN clients can use.",
     run: (config, [token, name]) =>
-      run(config, { token: token === undefined ? undefined : toSecret(token), name }),
+      run(config, {
+        token: token === undefined ? undefined : toToken(token, "the command line"),
+        name,
+      }),
   });
 }

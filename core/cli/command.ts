@@ -209,7 +209,7 @@ async function execute<O extends Options>(
     parser.parse([...args], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) throw new ConfigError(usageText(error.message));
+    if (error.exitCode !== 0) throw new ConfigError(usageText(error, spec, parser.args));
     console.log(shown.trimEnd());
     return EXIT_OK;
   }
@@ -279,7 +279,15 @@ function readOne(spec: OptionSpec<unknown>, given: unknown, name: string): unkno
   return variable === undefined ? spec.default : parseValue(spec.env!, variable, spec.kind);
 }
 
-function usageText(message: string): string {
-  const text = message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+function usageText<O extends Options>(
+  { code, message }: CommanderError,
+  { commands, positionals }: CommandSpec<O>,
+  args: readonly string[],
+): string {
+  const isCommand = code === "commander.excessArguments" && !positionals?.length &&
+    commands?.length;
+  const text = isCommand
+    ? `unknown command '${args[0]}'`
+    : message.replace(/^error: /, "").replace(/\.?\s*\n\s*/g, " ").replace(/\.$/, "");
   return `Cannot understand the command line: ${text}; --help shows what there is`;
 }

@@ -77,7 +77,8 @@ Deno.test("mistakes are one line that says what and what was expected", async ()
     [["--port"], "option '--port <port>' argument missing"],
     [["--port", "0"], 'Cannot set --port to "0": expected a port from 1 to 65535'],
     [["--mode", "odd"], 'Cannot set --mode to "odd": expected one of fast, slow'],
-    [["surplus"], "too many arguments"],
+    [["surplus"], "unknown command 'surplus'"],
+    [["init", "one", "two"], "too many arguments"],
   ];
   for (const [args, text] of cases) {
     const error = await assertRejects(() => main.execute(args), ConfigError);

@@ -1,5 +1,5 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
-import { takeSecretEnv } from "./env.ts";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { takeSecretEnv, toToken } from "./env.ts";
 import { ConfigError, describeFatal, isOperational } from "./errors.ts";
 
 Deno.test("operational errors are one line, with their causes", () => {
@@ -23,4 +23,13 @@ Deno.test("takeSecretEnv reads once, without white space, and clears the variabl
   assertEquals(takeSecretEnv("TEST_CLI_SECRET"), undefined);
   Deno.env.set("TEST_CLI_SECRET", " \n");
   assertEquals(takeSecretEnv("TEST_CLI_SECRET"), undefined);
+});
+
+Deno.test("toToken refuses what no header can carry, without telling what it was", () => {
+  assertEquals(toToken(" a.b-c_d=\n", "here")?.reveal(), "a.b-c_d=");
+  assertEquals(toToken(" \n", "here"), undefined);
+  for (const odd of ["s\0cret", "s\u00f6cret", "s\u{1f511}cret", "\ufeff\0scret", "scret\x7f"]) {
+    const error = assertThrows(() => toToken(odd, "/etc/token"), ConfigError, "/etc/token");
+    assertEquals(error.message.includes("cret"), false);
+  }
 });

@@ -6,8 +6,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { dirname } from "node:path";
 import type { Secret } from "../secret.ts";
-import { readEnv, takeSecretEnv, toSecret } from "./env.ts";
+import { readEnv, takeSecretEnv, toToken } from "./env.ts";
 import { ConfigError } from "./errors.ts";
+
+/** Longer texts name no file that holds a token. */
+const MAX_PATH_LENGTH = 1023;
 
 /** Modes of a file that only its owner may read. */
 const TOKEN_MODES = "0600 or 0400";
@@ -50,18 +53,13 @@ export function readCredential(name: string): Secret | undefined {
  */
 export function takeSecretEnvOrFile(name: string): Secret | undefined {
   const value = takeSecretEnv(name);
-  if (value === undefined || !mayBePath(value.reveal())) return value;
+  if (value === undefined || value.reveal().length > MAX_PATH_LENGTH) return value;
   const path = value.reveal();
   const isPath = /^\.{0,2}\//.test(path);
   if (!isPath && !isFile(path)) return value;
   const secret = readSecretFile(path, () => {});
   if (secret !== undefined) return secret;
   throw new ConfigError(`Cannot read ${path}, which ${name} names: there is no token in it`);
-}
-
-/** Longer texts, and those with other characters, name no file that holds a token. */
-function mayBePath(text: string): boolean {
-  return text.length < 1024 && /^[\x21-\x7e]+$/.test(text);
 }
 
 function isFile(path: string): boolean {
@@ -79,7 +77,7 @@ function readSecretFile(path: string, check: (info: Deno.FileInfo) => void): Sec
     const info = file.statSync();
     if (!info.isFile) throw new ConfigError(`Cannot read token file ${path}: it is not a file`);
     check(info);
-    return toSecret(readAll(file, 64 * 1024));
+    return toToken(readAll(file, 64 * 1024), path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof ConfigError) throw error;

@@ -5,7 +5,7 @@
 
 import { flag, option, type OptionSpec } from "./command.ts";
 import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
-import { hostPort, oneOf, text, url } from "./values.ts";
+import { hostPort, oneOf, text, url, type ValueKind } from "./values.ts";
 
 /** `--api-url`, with `FIREZONE_API_URL` behind it. */
 export const apiUrlOption: OptionSpec<URL> = option({
@@ -25,12 +25,18 @@ export const cryptoOption: OptionSpec<"libcrypto" | "node" | "noble" | undefined
   defaultText: "the fastest that works",
 });
 
+/** As the kernel takes it (dev_valid_name); a percent sign would number devices. */
+const interfaceName: ValueKind<string> = {
+  expected: "an interface name of up to 15 letters, digits, dots, dashes and underscores",
+  parse: (text) => /^(?!\.{1,2}$)[\w.-]{1,15}$/.test(text) ? text : undefined,
+};
+
 /** `--interface`, hidden. */
 export const interfaceOption: OptionSpec<string> = option({
   flags: "--interface <name>",
   env: "FIREZONE_INTERFACE",
   description: "name of the TUN device",
-  kind: text,
+  kind: interfaceName,
   default: "tun-firezone",
   hidden: true,
 });

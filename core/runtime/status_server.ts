@@ -33,7 +33,9 @@ export async function serveStatus(
     });
     await Deno.chmod(path, 0o600);
   } catch (error) {
-    throw new ConfigError(`Cannot listen at ${path}: ${(error as Error).message}`);
+    throw new ConfigError(
+      `Cannot listen at ${path}: ${(error as Error).message}; name another --status-socket`,
+    );
   }
   return {
     close: async () => {

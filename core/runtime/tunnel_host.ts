@@ -104,6 +104,7 @@ export class TunnelHost<Command, Notice> {
     // Every DNS query that waits for its server has a socket, more than a shell's usual 1024 in all.
     raiseFileLimit();
     const signals = this.#listenToSignals();
+    const strays = this.#catchStrays();
     let status: StatusServer | undefined;
     try {
       if (statusSocket) status = await serveStatus(statusSocket, () => this.status());
@@ -115,6 +116,7 @@ export class TunnelHost<Command, Notice> {
     } finally {
       this.#options.manager?.stopping();
       signals();
+      strays();
       await this.#options.close?.();
       await this.#notifier?.close();
       await this.#worker?.close().catch(() => {});
@@ -285,6 +287,24 @@ export class TunnelHost<Command, Notice> {
     for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
     return () => {
       for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);
+    };
+  }
+
+  /** A bug in this thread ends the program, too, but not before the machine is as it was. */
+  #catchStrays(): () => void {
+    const onError = (event: ErrorEvent) => {
+      event.preventDefault();
+      this.#fail(event.error);
+    };
+    const onRejection = (event: PromiseRejectionEvent) => {
+      event.preventDefault();
+      this.#fail(event.reason);
+    };
+    globalThis.addEventListener("error", onError);
+    globalThis.addEventListener("unhandledrejection", onRejection);
+    return () => {
+      globalThis.removeEventListener("error", onError);
+      globalThis.removeEventListener("unhandledrejection", onRejection);
     };
   }
 

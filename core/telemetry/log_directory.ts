@@ -10,6 +10,7 @@
  * @module
  */
 
+import { ConfigError } from "../cli/errors.ts";
 import { writeToStderr } from "./logging.ts";
 
 /** What {@link LogDirectory.open} is given. */
@@ -55,14 +56,20 @@ export class LogDirectory {
   /**
    * Makes the directory if need be, and a file in it.
    *
-   * @throws Deno.errors.PermissionDenied and the like, when nothing can be written there
+   * @throws ConfigError when nothing can be written there
    */
   static open(path: string, options: LogDirectoryOptions = {}): LogDirectory {
     const directory = new LogDirectory(path, options);
-    if (options.follow) directory.#check();
-    else {
-      Deno.mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
-      directory.#begin();
+    try {
+      if (options.follow) directory.#check();
+      else {
+        Deno.mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
+        directory.#begin();
+      }
+    } catch (error) {
+      throw new ConfigError(`Cannot write logs to ${path}: name another --log-dir`, {
+        cause: error,
+      });
     }
     return directory;
   }

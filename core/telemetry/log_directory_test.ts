@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ConfigError } from "../cli/errors.ts";
 import { LogDirectory } from "./log_directory.ts";
 import { logger, setUpLogging } from "./logging.ts";
 
@@ -125,8 +126,8 @@ Deno.test("a thread that follows writes where the owner does", () => {
 Deno.test("a directory that cannot be written is refused, a full disk is survived", () => {
   inDirectory((path) => {
     Deno.writeTextFileSync(path, "");
-    assertThrows(() => LogDirectory.open(path), Error);
-    assertThrows(() => LogDirectory.open(`${path}/below`), Error);
+    assertThrows(() => LogDirectory.open(path), ConfigError, `Cannot write logs to ${path}`);
+    assertThrows(() => LogDirectory.open(`${path}/below`), ConfigError);
   });
   inDirectory((path, clock) => {
     Deno.mkdirSync(path);

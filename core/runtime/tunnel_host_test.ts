@@ -1,0 +1,58 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Secret } from "../secret.ts";
+import { logger } from "../telemetry/mod.ts";
+import { TunnelHost } from "./tunnel_host.ts";
+import type { WorkerHandle } from "./worker_channel.ts";
+
+Deno.test("a bug in the main thread ends a program after it has put everything back", async () => {
+  for (
+    const cause of [
+      (bug: Error) =>
+        setTimeout(() => {
+          throw bug;
+        }),
+      (bug: Error) => void Promise.reject(bug),
+    ]
+  ) {
+    const done: string[] = [];
+    const host = makeHost(done);
+    const bug = new Error("a bug");
+    const run = host.run();
+    cause(bug);
+    assertEquals(await assertRejects(() => run), bug);
+    assertEquals(done, ["close", "worker closed"]);
+  }
+});
+
+Deno.test("the status tells the session, also while there is no worker", async () => {
+  const status = await makeHost([]).status();
+  assertEquals(status.portal, "connecting");
+  assertEquals((status as unknown as { apiUrl: string }).apiUrl, "wss://portal.example");
+});
+
+function makeHost(done: string[]): TunnelHost<unknown, unknown> {
+  return new TunnelHost({
+    portal: {
+      apiUrl: new URL("wss://portal.example/base"),
+      token: new Secret("token"),
+      login: { role: "client", id: "id", name: "name" },
+      maxPartitionMs: undefined,
+    },
+    startWorker: () =>
+      ({
+        post() {},
+        close: () => {
+          done.push("worker closed");
+          return Promise.resolve();
+        },
+      }) as unknown as WorkerHandle<never>,
+    onNotice() {},
+    statusSocket: undefined,
+    manager: undefined,
+    log: logger("test"),
+    close: () => {
+      done.push("close");
+      return Promise.resolve();
+    },
+  });
+}
