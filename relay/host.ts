@@ -11,7 +11,8 @@
 import { ConfigError, EXIT_OK } from "@firezone/core/cli";
 import { PortalConnection, type PortalEvent, type PortalOptions } from "@firezone/core/portal";
 import type { LogFilter, Logger, Span, Tracer } from "@firezone/core/telemetry";
-import { type RelayReport, ReportCollector } from "./report.ts";
+import type { RelayReport } from "./report.ts";
+import { ReportCollector } from "./report_collector.ts";
 import type { WorkerPool, WorkerPoolHandlers } from "./worker_pool.ts";
 
 /** What a host is made of. */

@@ -15,7 +15,7 @@ import {
   GATEWAY,
   GATEWAY_IDLE,
   World,
-} from "./test_world.ts";
+} from "./testing/world.ts";
 import { type IceTiming, pairTimeoutMs } from "./timing.ts";
 
 const DIRECT = "198.51.100.2:52625 > 198.51.100.3:52625";

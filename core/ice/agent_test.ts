@@ -10,7 +10,7 @@ import { IceAgent, type IceEvent } from "./agent.ts";
 import { Candidate } from "./candidate.ts";
 import { MAX_CANDIDATES } from "./candidates.ts";
 import { MAX_PAIRS } from "./checklist.ts";
-import { CLIENT, CREDENTIALS, World } from "./test_world.ts";
+import { CLIENT, CREDENTIALS, World } from "./testing/world.ts";
 
 const CLIENT_NAT = { ip: "192.0.2.10", options: NAT_KINDS.portRestrictedCone };
 const GATEWAY_NAT = { ip: "192.0.2.20", options: NAT_KINDS.portRestrictedCone };

@@ -4,7 +4,7 @@ import { socketAddress } from "../ip/address.ts";
 import { after, type Millis, NEVER } from "../units.ts";
 import { Candidate } from "./candidate.ts";
 import { CandidatePair } from "./pair.ts";
-import { CLIENT } from "./test_world.ts";
+import { CLIENT } from "./testing/world.ts";
 import { pairTimeoutMs } from "./timing.ts";
 
 const NOW = 5000 as Millis;

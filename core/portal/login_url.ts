@@ -10,8 +10,9 @@
 
 import type { Secret } from "../secret.ts";
 import { externalId } from "./external_id.ts";
+import type { HostInfo } from "./host_info.ts";
 import type { Era } from "./outgoing.ts";
-import { type HostInfo, type Role, userAgent } from "./user_agent.ts";
+import { type Role, userAgent } from "./user_agent.ts";
 
 /** Hardware ids that an administrator may verify a client by. */
 export interface HardwareIds {

@@ -2,7 +2,8 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { Secret } from "../secret.ts";
 import { externalId } from "./external_id.ts";
 import { type DeviceLogin, loginHeaders, loginUrl, toApiUrl } from "./login_url.ts";
-import { hostInfo, userAgent } from "./user_agent.ts";
+import { hostInfo } from "./host_info.ts";
+import { userAgent } from "./user_agent.ts";
 
 const UUID = "c5d1ea8a-8b8b-4a1f-9a43-1de1c2a5b9d0";
 const TOKEN = new Secret(".tok+en/");

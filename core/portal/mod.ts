@@ -6,6 +6,7 @@ export * from "./backoff.ts";
 export * from "./client_messages.ts";
 export * from "./external_id.ts";
 export * from "./gateway_messages.ts";
+export type { HostInfo } from "./host_info.ts";
 export * from "./login_url.ts";
 export {
   type Filter,
@@ -19,7 +20,7 @@ export {
   type UnknownMessage,
 } from "./message_parts.ts";
 export * from "./outgoing.ts";
-export * from "./user_agent.ts";
 export * from "./phoenix_channel.ts";
 export * from "./portal_connection.ts";
+export * from "./user_agent.ts";
 export { type ResolveHost, trustedRoots } from "./websocket.ts";

@@ -11,7 +11,7 @@ import { type Millis, NEVER } from "../units.ts";
 import { type Login, loginHeaders, loginUrl } from "./login_url.ts";
 import { type Era, noRelays, type OutgoingMessage } from "./outgoing.ts";
 import { type ChannelEvent, PhoenixChannel } from "./phoenix_channel.ts";
-import { hostInfo } from "./user_agent.ts";
+import { hostInfo } from "./host_info.ts";
 import { PortalSocket, type ResolveHost } from "./websocket.ts";
 
 /** A v1 portal is asked for relays by reconnecting; not more often than this. */

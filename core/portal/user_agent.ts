@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { HostInfo } from "./host_info.ts";
 import type { Era } from "./outgoing.ts";
 
 /** The version that is announced. */
@@ -13,16 +14,6 @@ export const PORTAL_CLIENT_VERSION = "1.5.0";
 
 /** Which program is talking. */
 export type Role = "client" | "gateway" | "relay";
-
-/** What is told about the machine. */
-export interface HostInfo {
-  /** `Linux`, `Windows`. */
-  readonly os: string;
-  /** Version of the system or its kernel. */
-  readonly osVersion: string;
-  /** `x86_64`, `aarch64`. */
-  readonly arch: string;
-}
 
 /** Names that portals know; up to 2025 they knew but one for clients and gateways. */
 const COMPONENTS: Readonly<Record<Era, Readonly<Record<Role, string>>>> = {
@@ -36,20 +27,6 @@ export function userAgent(era: Era, role: Role, host: HostInfo): string {
   // Relays of the first generation say nothing about their machine.
   if (era === "v1" && role === "relay") return component;
   return `${word(host.os)}/${word(host.osVersion)} ${component} (${word(host.arch)})`;
-}
-
-/** The machine we run on. */
-export function hostInfo(): HostInfo {
-  const names: Readonly<Record<string, string>> = {
-    linux: "Linux",
-    windows: "Windows",
-    darwin: "Mac OS",
-  };
-  return {
-    os: names[Deno.build.os] ?? Deno.build.os,
-    osVersion: Deno.osRelease(),
-    arch: Deno.build.arch,
-  };
 }
 
 /** A single word: portals split at spaces. */

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { ConfigError } from "../cli/errors.ts";
+import { ConfigError } from "../config_error.ts";
 import { writeToStderr } from "./logging.ts";
 
 /** What {@link LogDirectory.open} is given. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ConfigError } from "../cli/errors.ts";
+import { ConfigError } from "../config_error.ts";
 import { LogDirectory } from "./log_directory.ts";
 import { logger, setUpLogging } from "./logging.ts";
 

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { ConfigError } from "../cli/errors.ts";
+import { ConfigError } from "../config_error.ts";
 import type { Attributes } from "./attributes.ts";
 
 /** Variables that override attributes. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { ConfigError } from "../cli/errors.ts";
+import { ConfigError } from "../config_error.ts";
 import { parseResourceAttributes, resourceAttributes } from "./resource.ts";
 
 const OWN = { "service.name": "relay", "service.namespace": "firezone" };

@@ -3,7 +3,7 @@ import { seededRandom, testAead } from "../testing/mod.ts";
 import type { Millis } from "../units.ts";
 import { WireGuardNode } from "./node.ts";
 import { type WireGuardResult, WireGuardTunnel } from "./tunnel.ts";
-import { connect, VirtualLink } from "./virtual_link.ts";
+import { connect, VirtualLink } from "./testing/virtual_link.ts";
 
 const INITIATION = 1;
 const COOKIE_REPLY = 3;

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { readU32, writeU32 } from "../bytes/mod.ts";
 import { seededRandom } from "../testing/mod.ts";
 import type { WireGuardResult } from "./tunnel.ts";
-import { type End, VirtualLink } from "./virtual_link.ts";
+import { type End, VirtualLink } from "./testing/virtual_link.ts";
 
 const CODES = ["data", "keepalive", "handled", "dropped"];
 

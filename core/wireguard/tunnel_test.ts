@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { base64 } from "../bytes/mod.ts";
 import { type Millis, NEVER } from "../units.ts";
 import type { WireGuardResult } from "./tunnel.ts";
-import { connect, packet, VirtualLink } from "./virtual_link.ts";
+import { connect, packet, VirtualLink } from "./testing/virtual_link.ts";
 
 const INITIATION = 1;
 const RESPONSE = 2;

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { NEVER } from "../units.ts";
-import { connect, packet, VirtualLink } from "./virtual_link.ts";
+import { connect, packet, VirtualLink } from "./testing/virtual_link.ts";
 
 const INITIATION = 1;
 const DATA = 4;

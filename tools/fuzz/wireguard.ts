@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type End, packet, VirtualLink } from "../../core/wireguard/virtual_link.ts";
+import { type End, packet, VirtualLink } from "../../core/wireguard/testing/virtual_link.ts";
 import { damage, damages } from "./raw_stun.ts";
 import type { FuzzTarget } from "./target.ts";
 

@@ -7,17 +7,17 @@
  */
 
 import { assert } from "@std/assert";
-import { type SocketAddress, socketAddress } from "../ip/address.ts";
-import { parseStunMessage } from "../stun/mod.ts";
-import { Nat, type NatOptions } from "../testing/nat.ts";
-import { seededRandom } from "../testing/random.ts";
-import type { Transmit } from "../transmit.ts";
-import { after, earlier, type Millis, NEVER } from "../units.ts";
-import { IceAgent, type IceEvent, type IceState } from "./agent.ts";
-import type { IceCredentials } from "./binding.ts";
-import { Candidate } from "./candidate.ts";
-import { parseCandidate } from "./candidate_sdp.ts";
-import type { IceTiming } from "./timing.ts";
+import { type SocketAddress, socketAddress } from "../../ip/address.ts";
+import { parseStunMessage } from "../../stun/mod.ts";
+import { Nat, type NatOptions } from "../../testing/nat.ts";
+import { seededRandom } from "../../testing/random.ts";
+import type { Transmit } from "../../transmit.ts";
+import { after, earlier, type Millis, NEVER } from "../../units.ts";
+import { IceAgent, type IceEvent, type IceState } from "../agent.ts";
+import type { IceCredentials } from "../binding.ts";
+import { Candidate } from "../candidate.ts";
+import { parseCandidate } from "../candidate_sdp.ts";
+import type { IceTiming } from "../timing.ts";
 
 /** The client's schedule. */
 export const CLIENT: IceTiming = { initialRtoMs: 250, maxRtoMs: 1500, retransmits: 12 };

@@ -4,18 +4,18 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { base64 } from "../bytes/mod.ts";
-import { type SocketAddress, socketAddress } from "../ip/mod.ts";
-import { seededRandom, testAead } from "../testing/mod.ts";
-import { after, type Millis } from "../units.ts";
-import { peekReceiverIndex } from "./messages.ts";
-import { WireGuardNode } from "./node.ts";
+import { base64 } from "../../bytes/mod.ts";
+import { type SocketAddress, socketAddress } from "../../ip/mod.ts";
+import { seededRandom, testAead } from "../../testing/mod.ts";
+import { after, type Millis } from "../../units.ts";
+import { peekReceiverIndex } from "../messages.ts";
+import { WireGuardNode } from "../node.ts";
 import {
   type WireGuardEvent,
   type WireGuardResult,
   WireGuardTunnel,
   type WireGuardTunnelOptions,
-} from "./tunnel.ts";
+} from "../tunnel.ts";
 
 const aead = testAead();
 
