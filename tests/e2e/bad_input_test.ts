@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { API_URL, Deployment, type ProgramName } from "@firezone/tools/deployment";
+import { API_URL, type Deployment, type ProgramName } from "@firezone/tools/deployment";
 import type { Process } from "@firezone/tools/netns";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
-import { takeSnapshot } from "./snapshot.ts";
+import { inScene, readPage } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
 const ALL: readonly ProgramName[] = ["portal", "relay", "gateway", "client"];
@@ -17,10 +17,15 @@ const HIDE_LIBCRYPTO = "for f in $(/sbin/ldconfig -p | sed -n 's/.*=> //p' | gre
 const LOG_LINE = /^\d{4}-\d\d-\d\dT\S+ +(TRACE|DEBUG|INFO|WARN|ERROR) /;
 
 Deno.test("mistakes of an operator end a program with one line and status 1", needs, async (t) => {
-  await using deployment = await Deployment.create({ prefix: "fzt" });
-  const { topology, folder } = deployment;
-  const snapshots = () => Promise.all(ALL.map((name) => takeSnapshot(topology.get(name))));
-  const before = await snapshots();
+  await inScene({ prefix: "fzt", isEmpty: true }, (deployment) => makeMistakes(t, deployment));
+});
+
+Deno.test("faults of the network and of others end nothing", needs, async (t) => {
+  await inScene({ prefix: "fzt", isEmpty: true }, (deployment) => sufferFaults(t, deployment));
+});
+
+async function makeMistakes(t: Deno.TestContext, deployment: Deployment): Promise<void> {
+  const { folder } = deployment;
 
   await t.step("an unknown flag", async () => {
     for (const name of ALL) {
@@ -68,8 +73,7 @@ Deno.test("mistakes of an operator end a program with one line and status 1", ne
   });
 
   await t.step("a TCP port in use", async () => {
-    await deployment.startReady("portal");
-    const first = deployment.process("portal");
+    const first = await deployment.startReady("portal");
     const args = ["--database", `${folder}/other.db`];
     await assertRefused(deployment.start("portal", { args }), /192\.0\.2\.6:8080/);
     await first.stop();
@@ -123,17 +127,9 @@ Deno.test("mistakes of an operator end a program with one line and status 1", ne
       assertMatch(lines.at(-1)!, /CAP_NET_ADMIN|root/);
     }
   });
+}
 
-  await t.step("none of them left anything behind", async () => {
-    for (const process of deployment.processes()) await process.stop();
-    assertEquals(await snapshots(), before);
-  });
-});
-
-Deno.test("faults of the network and of others end nothing", needs, async (t) => {
-  await using deployment = await Deployment.create({ prefix: "fzt" });
-  const { topology } = deployment;
-
+async function sufferFaults(t: Deno.TestContext, deployment: Deployment): Promise<void> {
   await t.step("programs wait for a portal that is not there", async () => {
     for (const name of ["relay", "gateway", "client"] as const) deployment.start(name);
     for (const name of ["gateway", "client"] as const) {
@@ -141,16 +137,16 @@ Deno.test("faults of the network and of others end nothing", needs, async (t) =>
     }
     await deployment.startReady("portal");
     for (const name of ["relay", "gateway", "client"] as const) await deployment.untilReady(name);
-    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    await readPage(deployment, ADDRESS.web[0]);
   });
 
   await t.step("a tunnel works on while the portal is away, and after its return", async () => {
     await deployment.process("portal").stop();
     await deployment.untilStatus("client", (status) => status.portal === "connecting");
-    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    await readPage(deployment, ADDRESS.web[0]);
     await deployment.startReady("portal");
     for (const name of ["relay", "gateway", "client"] as const) await deployment.untilReady(name);
-    assert((await topology.fetchPage("client", ADDRESS.web[1], 10_000)).ok);
+    await readPage(deployment, ADDRESS.web[1]);
   });
 
   await t.step("a broken configuration leaves the last valid one in force", async () => {
@@ -159,7 +155,7 @@ Deno.test("faults of the network and of others end nothing", needs, async (t) =>
     await Deno.writeTextFile(`${deployment.folder}/portal.jsonc`, '{ "sites": [');
     await portal.waitForLine(/last valid one stays in force/, END_MS, since);
     assertEquals(portal.status, undefined);
-    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    await readPage(deployment, ADDRESS.web[0]);
   });
 
   await t.step("a data-plane port in use is replaced by another", async () => {
@@ -170,10 +166,10 @@ Deno.test("faults of the network and of others end nothing", needs, async (t) =>
       await holdUdpPort(deployment, "client", "::", 52625),
     ];
     await deployment.startReady("client");
-    assert((await topology.fetchPage("client", ADDRESS.web[0], 10_000)).ok);
+    await readPage(deployment, ADDRESS.web[0]);
     for (const holder of holders) await holder.stop();
   });
-});
+}
 
 /** Fails unless the program says one line that matches, beside its log, and ends with status 1. */
 async function assertRefused(process: Process, pattern: RegExp): Promise<void> {

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Deployment } from "@firezone/tools/deployment";
+import type { Deployment } from "@firezone/tools/deployment";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
 import { PrivateEtc } from "./private_etc.ts";
+import { assertLeftNothing, inScene, kill, stop, until } from "./scene.ts";
 import { takeSnapshot } from "./snapshot.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "unshare", "curl");
@@ -35,14 +36,21 @@ search office.test\t
 options timeout:5 attempts:1`;
 
 const FIRST_LINE = "# BEGIN Firezone DNS configuration";
-const END_MS = 10_000;
 
 Deno.test("names from end to end", needs, async (t) => {
-  await using deployment = await Deployment.create({ prefix: "fze-dns" });
+  await inScene({ prefix: "fze-dns", isEmpty: true }, (deployment) => useNames(t, deployment));
+});
+
+async function useNames(t: Deno.TestContext, deployment: Deployment): Promise<void> {
   const { topology, folder } = deployment;
   const clientEtc = new PrivateEtc(`${folder}/client-etc`, CLIENT_RESOLV_CONF);
   const gatewayEtc = new PrivateEtc(`${folder}/gateway-etc`, `nameserver ${ADDRESS.web[0]}\n`);
-  const before = await takeSnapshot(topology.get("client"));
+  // The backup stays: it is the last resort of whoever finds the file broken.
+  const snapshot = async () => {
+    const lines = await takeSnapshot(topology.get("client"), { resolvConf: clientEtc.path });
+    return lines.filter((line) => !line.includes("resolv.conf.before-firezone "));
+  };
+  const before = await snapshot();
   await topology.startNameServer("web", PRIVATE_NAMES, [ADDRESS.web[0]]);
   const publicServer = await topology.startNameServer("portal", PUBLIC_NAMES, ADDRESS.portal);
 
@@ -55,11 +63,19 @@ Deno.test("names from end to end", needs, async (t) => {
     ],
     policies: [{ accounts: ["laptop"], resources: ["*"] }],
   });
+  const sentinels = () => clientEtc.resolvConf.match(/(?<=^nameserver )\S+/gm) ?? [];
   const startClient = async (method = "etc-resolv-conf") => {
     await deployment.startReady("client", {
-      args: ["--dns-control", method, "--state-dir", `${folder}/client-state`],
+      args: ["--dns-control", method],
       wrapper: clientEtc.wrapper,
     });
+    if (method === "disabled") return;
+    await until("resolv.conf is changed", () => clientEtc.resolvConf.startsWith(FIRST_LINE));
+    await until(
+      "the client answers",
+      async () =>
+        await topology.askName("client", "udp", sentinels()[0]!, "localhost", "A") !== "silence",
+    );
   };
   await deployment.startReady("portal");
   await deployment.startReady("relay");
@@ -75,7 +91,6 @@ Deno.test("names from end to end", needs, async (t) => {
     assertEquals(code, 0, `${name} ${args}: ${stderr}`);
     return stdout;
   };
-  const sentinels = () => clientEtc.resolvConf.match(/(?<=^nameserver )\S+/gm) ?? [];
 
   await t.step("the client puts its own servers into resolv.conf, and nothing else", () => {
     const lines = clientEtc.resolvConf.split("\n");
@@ -147,11 +162,9 @@ Deno.test("names from end to end", needs, async (t) => {
   });
 
   await t.step("resolv.conf comes back when the client ends", async () => {
-    const { code } = await deployment.process("client").stop(END_MS);
-    assertEquals(code, 0);
+    await stop(deployment, "client");
     assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
-    assertEquals(await takeSnapshot(topology.get("client")), before);
-    assertEquals(await topology.get("client").pids(), []);
+    assertLeftNothing(before, await snapshot());
   });
 
   await t.step("names have the same addresses after a restart, also after kill -9", async () => {
@@ -160,8 +173,7 @@ Deno.test("names from end to end", needs, async (t) => {
       await startClient();
       addresses.push(await topology.askName("client", "udp", sentinels()[0]!, WIKI, "A"));
       assertMatch(await read(WIKI), /private web server/);
-      deployment.process("client").kill();
-      await deployment.process("client").ended;
+      await kill(deployment, "client");
       assertEquals(clientEtc.resolvConf.split("\n")[0], FIRST_LINE);
     }
     assertMatch(addresses[0]!, PROXY_V4);
@@ -171,9 +183,8 @@ Deno.test("names from end to end", needs, async (t) => {
   await t.step("what was killed is put back by a start that leaves DNS alone", async () => {
     await startClient("disabled");
     assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
-    assertEquals((await deployment.process("client").stop(END_MS)).code, 0);
+    await stop(deployment, "client");
     assertEquals(clientEtc.resolvConf, CLIENT_RESOLV_CONF);
-    assertEquals(await takeSnapshot(topology.get("client")), before);
-    assertEquals(await topology.get("client").pids(), []);
+    assertLeftNothing(before, await snapshot());
   });
-});
+}

@@ -1,14 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Deployment } from "@firezone/tools/deployment";
-import { testFileSum } from "@firezone/tools/test_file";
-import { ADDRESS, type TopologyOptions } from "@firezone/tools/topology";
+import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
-import { takeSnapshot } from "./snapshot.ts";
+import { download, inScene, pause, readPage, SLOW } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "curl");
-const FILE_BYTES = 10_000_000;
 const SMALL_FILE_BYTES = 100_000;
-const DOWNLOAD_S = 45;
 
 /** Time for curl to connect and to read, twice over, on a network that loses a fifth. */
 const LOSSY_PAGE_MS = 30_000;
@@ -22,86 +18,44 @@ const AT_ONCE_MS = 1_000;
 const CLOSED_PORT = 81;
 const FAMILIES = ["IPv4", "IPv6"];
 
-/** Brings everything up in such a network, does the work, and sees that nothing is left behind. */
-async function inNetwork(
-  prefix: string,
-  network: TopologyOptions,
-  work: (deployment: Deployment) => Promise<void>,
-): Promise<void> {
-  await using deployment = await Deployment.create({ prefix, network });
-  const { topology } = deployment;
-  const hosts = ["client", "gateway"] as const;
-  const snapshots = () => Promise.all(hosts.map((name) => takeSnapshot(topology.get(name))));
-  const before = await snapshots();
-  await deployment.startAll();
-  await deployment.whileAllRun(() => work(deployment));
-  for (const name of ["client", "gateway", "relay", "portal"] as const) {
-    const { code, signal } = await deployment.process(name).stop(10_000);
-    assertEquals([name, code, signal], [name, 0, null], deployment.process(name).lines.at(-1));
-    assertEquals(await topology.get(name).pids(), []);
-  }
-  assertEquals(await snapshots(), before);
-}
-
-async function readPage(deployment: Deployment, address: string, limitMs = PAGE_MS): Promise<void> {
-  const report = await deployment.topology.fetchPage("client", address, limitMs);
-  assert(report.ok, JSON.stringify(report));
-  assertMatch(report.body, /private web server/);
-}
-
-/** Downloads a file with curl, and checks that it is the one that was sent. */
-async function download(
-  deployment: Deployment,
-  address: string,
-  bytes: number,
-  ...options: string[]
-): Promise<void> {
-  const host = address.includes(":") ? `[${address}]` : address;
-  const script =
-    `set -o pipefail; curl -gsS --connect-timeout 10 --max-time ${DOWNLOAD_S} ${
-      options.join(" ")
-    } http://${host}/file/${bytes} | ` +
-    "sha256sum";
-  const { code, stdout, stderr } = await deployment.topology.get("client")
-    .run(["bash", "-c", script]);
-  assertEquals(code, 0, stderr);
-  assertEquals(stdout.split(" ")[0], await testFileSum(bytes));
-}
-
 Deno.test("the relay carries what is between two symmetric NATs", needs, async () => {
-  await inNetwork("fze-sym", { symmetricNats: true }, async (deployment) => {
+  await inScene({ prefix: "fze-sym", network: { symmetricNats: true } }, async (deployment) => {
     await readPage(deployment, ADDRESS.web[0]);
     await readPage(deployment, ADDRESS.web[1]);
-    await download(deployment, ADDRESS.web[0], FILE_BYTES);
+    await download(deployment, ADDRESS.web[0]);
     await deployment.untilPath("relayed");
   });
 });
 
 for (const onlyFamily of ["IPv4", "IPv6"] as const) {
   Deno.test(`an Internet that has ${onlyFamily} alone will do`, needs, async () => {
-    await inNetwork(`fze-${onlyFamily.toLowerCase()}`, { onlyFamily }, async (deployment) => {
-      await readPage(deployment, ADDRESS.web[0]);
-      await readPage(deployment, ADDRESS.web[1]);
-      const { path } = await deployment.untilPath("direct");
-      assertEquals(path?.remote.includes("["), onlyFamily === "IPv6");
-      await deployment.topology.blockDirect();
-      await deployment.resetClient();
-      await readPage(deployment, ADDRESS.web[0]);
-      await readPage(deployment, ADDRESS.web[1]);
-      await deployment.untilPath("relayed");
-    });
+    await inScene(
+      { prefix: `fze-${onlyFamily.toLowerCase()}`, network: { onlyFamily } },
+      async (deployment) => {
+        await readPage(deployment, ADDRESS.web[0]);
+        await readPage(deployment, ADDRESS.web[1]);
+        const { path } = await deployment.untilPath("direct");
+        assertEquals(path?.remote.includes("["), onlyFamily === "IPv6");
+        await Promise.all(ADDRESS.web.map((address) => download(deployment, address)));
+        await deployment.topology.blockDirect();
+        await deployment.resetClient();
+        await readPage(deployment, ADDRESS.web[0]);
+        await readPage(deployment, ADDRESS.web[1]);
+        await deployment.untilPath("relayed");
+      },
+    );
   });
 }
 
 Deno.test("several files arrive whole at the same time", needs, async () => {
-  await inNetwork("fze-many", {}, async (deployment) => {
+  await inScene({ prefix: "fze-many" }, async (deployment) => {
     const addresses = [...ADDRESS.web, ...ADDRESS.web];
-    await Promise.all(addresses.map((address) => download(deployment, address, FILE_BYTES)));
+    await Promise.all(addresses.map((address) => download(deployment, address)));
   });
 });
 
 Deno.test("a file arrives whole although the client moves meanwhile", needs, async () => {
-  await inNetwork("fze-roam", {}, async (deployment) => {
+  await inScene({ prefix: "fze-roam" }, async (deployment) => {
     const client = deployment.topology.get("client");
     const [own, other] = [`${ADDRESS.clientLan[0]}/24`, "192.168.1.77/24"];
     const move = async (from: string, to: string) => {
@@ -111,7 +65,7 @@ Deno.test("a file arrives whole although the client moves meanwhile", needs, asy
         `addr add ${to} dev eth0`,
         `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
       );
-      await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+      await pause(AWAY_MS);
       await client.ip(
         "link set eth0 up",
         "route add default via 192.168.1.1",
@@ -119,11 +73,10 @@ Deno.test("a file arrives whole although the client moves meanwhile", needs, asy
         "route replace default via fd00:a::1",
       );
     };
-    // Only what the client sends makes it connect again, and a reader sends keep-alives at most.
     const downloads = ADDRESS.web.map((address) =>
-      download(deployment, address, FILE_BYTES, "--limit-rate 1500k --keepalive-time 1")
+      download(deployment, address, { options: SLOW })
     );
-    await new Promise((resolve) => setTimeout(resolve, STREAMING_MS));
+    await pause(STREAMING_MS);
     await move(own, other);
     await Promise.all(downloads);
     await move(other, own);
@@ -132,7 +85,7 @@ Deno.test("a file arrives whole although the client moves meanwhile", needs, asy
 });
 
 Deno.test("a client learns at once that a server refuses or resets", needs, async (t) => {
-  await inNetwork("fze-rst", {}, async (deployment) => {
+  await inScene({ prefix: "fze-rst" }, async (deployment) => {
     const { topology } = deployment;
     const config = deployment.config();
     await deployment.writeConfig({
@@ -162,7 +115,7 @@ Deno.test("a client learns at once that a server refuses or resets", needs, asyn
           `http://${ADDRESS.payroll[0]}/stream`,
         ],
       );
-      await new Promise((resolve) => setTimeout(resolve, STREAMING_MS));
+      await pause(STREAMING_MS);
       const rules = "table inet resets { chain arriving {\ntype filter hook input priority 0\n" +
         "tcp dport 80 reject with tcp reset\n}\n}";
       assertEquals((await topology.get("web").run(["nft", rules])).code, 0);
@@ -176,12 +129,12 @@ Deno.test("a client learns at once that a server refuses or resets", needs, asyn
 });
 
 Deno.test("a file arrives whole although a fifth of all packets is lost", needs, async () => {
-  await inNetwork("fze-loss", {}, async (deployment) => {
+  await inScene({ prefix: "fze-loss" }, async (deployment) => {
     await deployment.topology.losePackets(20);
     await readPage(deployment, ADDRESS.web[0], LOSSY_PAGE_MS);
     // TCP that takes loss for congestion manages some 15 kB/s on such a network, tunnel or not.
     const bbr = "echo bbr > /proc/sys/net/ipv4/tcp_congestion_control";
     const { code } = await deployment.topology.get("web").run(["sh", "-c", bbr]);
-    await download(deployment, ADDRESS.web[0], code === 0 ? FILE_BYTES : SMALL_FILE_BYTES);
+    await download(deployment, ADDRESS.web[0], code === 0 ? {} : { bytes: SMALL_FILE_BYTES });
   });
 });

@@ -14,10 +14,25 @@ export const PROGRAMS = {
   relay: { name: "firezone-relay", entry: "relay/main.ts" },
   gateway: { name: "firezone-gateway", entry: "gateway/main.ts" },
   client: { name: "firezone-headless-client", entry: "client/main.ts" },
+  "gateway-2": { name: "firezone-gateway", entry: "gateway/main.ts" },
+  "relay-2": { name: "firezone-relay", entry: "relay/main.ts" },
 } as const;
 
 /** A program, and the namespace it runs in. */
 export type ProgramName = keyof typeof PROGRAMS;
+
+/** A program that answers for its status. */
+export type TunnelProgramName = "client" | "gateway" | "gateway-2";
+
+/** In the order in which they need each other. */
+const START_ORDER: readonly ProgramName[] = [
+  "portal",
+  "relay",
+  "relay-2",
+  "gateway",
+  "gateway-2",
+  "client",
+];
 
 /** What a client or gateway says about a connection. */
 export interface ConnectionStatus {
@@ -122,7 +137,7 @@ export class Deployment implements AsyncDisposable {
 
   /** The portal's configuration. */
   config(): Record<string, unknown> {
-    const filters = [`tcp/${WEB_PORT}`];
+    const filters = [`tcp/${WEB_PORT}`, "icmp"];
     const site = { sites: ["office"] };
     return {
       account_slug: "demo",
@@ -137,6 +152,11 @@ export class Deployment implements AsyncDisposable {
       ],
       policies: [{ accounts: ["laptop"], resources: ["wiki", "wiki over IPv6"] }],
     };
+  }
+
+  /** What a program authenticates with. */
+  token(name: Exclude<ProgramName, "portal">): string {
+    return this.#tokens[name.replace("-2", "") as "relay" | "gateway" | "client"];
   }
 
   /** Replaces the portal's configuration file. */
@@ -172,15 +192,23 @@ export class Deployment implements AsyncDisposable {
 
   /** Starts all programs, in the order in which they need each other. */
   async startAll(): Promise<void> {
-    await this.startReady("portal");
-    await this.startReady("relay");
-    await this.startReady("gateway");
-    await this.startReady("client");
+    for (const name of this.names()) await this.startReady(name);
   }
 
-  /** The program's process. */
+  /** All programs that have a place in this network, in the order in which they are started. */
+  names(): ProgramName[] {
+    const { hasSpares = false } = this.topology.options;
+    return START_ORDER.filter((name) => hasSpares || !name.endsWith("-2"));
+  }
+
+  /** The program's process, also one that has ended; `undefined` if it was never started. */
+  find(name: ProgramName): Process | undefined {
+    return this.#processes.get(name);
+  }
+
+  /** The program's process, also one that has ended. */
   process(name: ProgramName): Process {
-    const process = this.#processes.get(name);
+    const process = this.find(name);
     if (process === undefined) throw new Error(`${name} was not started`);
     return process;
   }
@@ -201,9 +229,11 @@ export class Deployment implements AsyncDisposable {
         await this.process(name).waitForLine(/: listening addresses=/, READY_MS);
         return;
       case "relay":
+      case "relay-2":
         await this.process(name).waitForLine(/Connected to the portal|Joined/i, READY_MS);
         return;
       case "gateway":
+      case "gateway-2":
         return await this.untilStatus(name, (status) => status.portal === "connected");
       case "client":
         return await this.untilStatus(
@@ -215,7 +245,7 @@ export class Deployment implements AsyncDisposable {
 
   /** Waits until a program's status is as wanted. */
   async untilStatus(
-    name: "client" | "gateway",
+    name: TunnelProgramName,
     isWanted: (status: ProgramStatus) => boolean,
     timeoutMs = READY_MS,
   ): Promise<void> {
@@ -253,7 +283,7 @@ export class Deployment implements AsyncDisposable {
   }
 
   /** What a program says about itself; `undefined` while nobody answers. */
-  async status(name: "client" | "gateway"): Promise<ProgramStatus | undefined> {
+  async status(name: TunnelProgramName): Promise<ProgramStatus | undefined> {
     const path = this.#statusSocket(name);
     using client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
     try {
@@ -327,19 +357,24 @@ export class Deployment implements AsyncDisposable {
           ].join(","),
         ];
       case "relay":
+      case "relay-2": {
+        const [v4, v6] = name === "relay" ? ADDRESS.relay : ADDRESS.relay2;
         return [
           ...apiUrl,
-          ...(has4 ? ["--public-ip4-addr", ADDRESS.relay[0]] : []),
-          ...(has6 ? ["--public-ip6-addr", ADDRESS.relay[1]] : []),
+          ...(has4 ? ["--public-ip4-addr", v4] : []),
+          ...(has6 ? ["--public-ip6-addr", v6] : []),
           ...["--drain-timeout", "0s"],
         ];
+      }
       case "gateway":
+      case "gateway-2":
       case "client":
         return [
           ...apiUrl,
           ...["--firezone-id", `demo-${name}`, "--firezone-name", `demo ${name}`],
           ...["--status-socket", this.#statusSocket(name)],
           ...(name === "client" ? ["--dns-control", "disabled"] : []),
+          ...(name === "client" ? ["--state-dir", `${this.folder}/client-state`] : []),
         ];
     }
   }
@@ -349,7 +384,7 @@ export class Deployment implements AsyncDisposable {
       NO_COLOR: "1",
       DENO_NO_UPDATE_CHECK: "1",
       FIREZONE_UNPACK_DIR: `${this.folder}/unpacked`,
-      ...(name === "portal" ? {} : { FIREZONE_TOKEN: this.#tokens[name] }),
+      ...(name === "portal" ? {} : { FIREZONE_TOKEN: this.token(name) }),
     };
   }
 

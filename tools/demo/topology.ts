@@ -27,6 +27,9 @@ export const ADDRESS = {
   natB: ["203.0.113.2", "2001:db8:b::2"],
   relay: ["192.0.2.2", "2001:db8:c::2"],
   portal: ["192.0.2.6", "2001:db8:d::2"],
+  /** Where there are spares; on the Internet, with no NAT in front. */
+  gateway2: ["192.0.2.10", "2001:db8:e::2"],
+  relay2: ["192.0.2.14", "2001:db8:f::2"],
   /** Granted to the client, but only TCP port {@link WEB_PORT}. */
   web: ["10.20.0.80", "fd00:20::80"],
   /** On the same server, not granted to anybody. */
@@ -51,15 +54,20 @@ export const NAMESPACE_NAMES: readonly string[] = [
   "portal",
 ];
 
+const SPARE_NAMES: readonly string[] = ["gateway-2", "relay-2"];
+
 /** How the network differs from the demo's. */
 export interface TopologyOptions {
   /** NATs give each flow a port of its own, so that nobody can guess which. */
   readonly symmetricNats?: boolean;
   /** The only family outside the private network; both by default. */
   readonly onlyFamily?: "IPv4" | "IPv6" | undefined;
+  /** There is a second gateway beside the first, and a second relay. */
+  readonly hasSpares?: boolean;
 }
 
 const SCRIPTS = new URL("../netns/", import.meta.url);
+const BRIDGE = "br0";
 
 /** See the head of this file. */
 export class Topology implements AsyncDisposable {
@@ -75,7 +83,8 @@ export class Topology implements AsyncDisposable {
 
   /** Builds it, web server included. */
   static async create(prefix: string, options: TopologyOptions = {}): Promise<Topology> {
-    const topology = new Topology(await Namespaces.create(prefix, NAMESPACE_NAMES), options);
+    const names = [...NAMESPACE_NAMES, ...options.hasSpares ? SPARE_NAMES : []];
+    const topology = new Topology(await Namespaces.create(prefix, names), options);
     try {
       await topology.#build();
     } catch (error) {
@@ -90,9 +99,12 @@ export class Topology implements AsyncDisposable {
     return this.namespaces.get(name);
   }
 
-  /** Drops UDP between the two NATs from now on, in both families. */
+  /** Drops UDP between the client's NAT and gateways from now on, in both families. */
   async blockDirect(): Promise<void> {
-    const pairs = ADDRESS.natA.flatMap((address, i) => [address, ADDRESS.natB[i]!]);
+    const gateways = [ADDRESS.natB, ...this.options.hasSpares ? [ADDRESS.gateway2] : []];
+    const pairs = gateways.flatMap((gateway) =>
+      ADDRESS.natA.flatMap((address, i) => [address, gateway[i]!])
+    );
     await this.#script("internet", "firewall.ts", "drop-udp-between", ...pairs);
   }
 
@@ -174,6 +186,8 @@ export class Topology implements AsyncDisposable {
       [["relay", "eth0"], ["internet", "relay"]],
       [["portal", "eth0"], ["internet", "portal"]],
     ]);
+    const { hasSpares } = this.options;
+    if (hasSpares) await this.#linkSpares();
     await Promise.all([
       this.#host("client", ADDRESS.clientLan, "192.168.1.1", "fd00:a::1"),
       this.#nat("nat-a", ["192.168.1.1", "fd00:a::1"], ADDRESS.natA, [
@@ -185,11 +199,35 @@ export class Topology implements AsyncDisposable {
         "203.0.113.1",
         "2001:db8:b::1",
       ]),
-      this.#gateway(),
+      this.#host("gateway", ADDRESS.gatewayLan, "192.168.2.1", "fd00:b::1"),
+      this.#privateSide("gateway", 1),
       this.#host("relay", ADDRESS.relay, "192.0.2.1", "2001:db8:c::1", 30),
       this.#host("portal", ADDRESS.portal, "192.0.2.5", "2001:db8:d::1", 30),
+      ...hasSpares
+        ? [
+          this.#host("gateway-2", ADDRESS.gateway2, "192.0.2.9", "2001:db8:e::1", 30),
+          this.#privateSide("gateway-2", 2),
+          this.#host("relay-2", ADDRESS.relay2, "192.0.2.13", "2001:db8:f::1", 30),
+        ]
+        : [],
       this.#web(),
     ]);
+  }
+
+  /** Both gateways are on one private network, which a bridge makes. */
+  async #linkSpares(): Promise<void> {
+    await this.namespaces.linkAll([
+      [["gateway-2", "eth0"], ["internet", "gateway-2"]],
+      [["gateway-2", "eth1"], ["web", "eth1"]],
+      [["relay-2", "eth0"], ["internet", "relay-2"]],
+    ]);
+    await this.get("web").ip(
+      `link add ${BRIDGE} type bridge`,
+      ...["eth0", "eth1"].flatMap((port) => [
+        `link set ${port} master ${BRIDGE}`,
+        `link set ${port} up`,
+      ]),
+    );
   }
 
   /** A machine with one interface. */
@@ -248,6 +286,12 @@ export class Topology implements AsyncDisposable {
       ["nat-b", "203.0.113.1/24", "2001:db8:b::1/64"],
       ["relay", "192.0.2.1/30", "2001:db8:c::1/64"],
       ["portal", "192.0.2.5/30", "2001:db8:d::1/64"],
+      ...this.options.hasSpares
+        ? [
+          ["gateway-2", "192.0.2.9/30", "2001:db8:e::1/64"],
+          ["relay-2", "192.0.2.13/30", "2001:db8:f::1/64"],
+        ]
+        : [],
     ];
     const commands = sides.flatMap(([side, v4, v6]) => [
       `addr add ${v4} dev ${side}`,
@@ -257,26 +301,27 @@ export class Topology implements AsyncDisposable {
     await this.#ipOutside("internet", ...commands);
   }
 
-  async #gateway(): Promise<void> {
-    await this.#host("gateway", ADDRESS.gatewayLan, "192.168.2.1", "fd00:b::1");
-    await this.get("gateway").ip(
-      "addr add 10.20.0.1/24 dev eth1",
-      "addr add fd00:20::1/64 dev eth1 nodad",
-      "addr add 10.30.0.1/24 dev eth1",
-      "addr add fd00:30::1/64 dev eth1 nodad",
+  /** A gateway's place in the private networks: the host of that number. */
+  async #privateSide(name: string, host: number): Promise<void> {
+    await this.get(name).ip(
+      `addr add 10.20.0.${host}/24 dev eth1`,
+      `addr add fd00:20::${host}/64 dev eth1 nodad`,
+      `addr add 10.30.0.${host}/24 dev eth1`,
+      `addr add fd00:30::${host}/64 dev eth1 nodad`,
       "link set eth1 up",
     );
   }
 
   async #web(): Promise<void> {
     const addresses = [...ADDRESS.web, ...ADDRESS.payroll];
+    const device = this.options.hasSpares ? BRIDGE : "eth0";
     await this.get("web").ip(
       ...addresses.map((address) =>
         address.includes(":")
-          ? `addr add ${address}/64 dev eth0 nodad`
-          : `addr add ${address}/24 dev eth0`
+          ? `addr add ${address}/64 dev ${device} nodad`
+          : `addr add ${address}/24 dev ${device}`
       ),
-      "link set eth0 up",
+      `link set ${device} up`,
     );
     await Promise.all([WEB_PORT, UNGRANTED_PORT].map(async (port) => {
       const command = scriptCommand("web_server.ts", port, ...addresses);

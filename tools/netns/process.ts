@@ -33,6 +33,8 @@ export class Process implements AsyncDisposable {
   readonly name: string;
   /** Its last lines on stdout and stderr, in the order of arrival. */
   readonly lines: string[] = [];
+  /** Ids of processes that it started and that were still there once it had ended by {@link stop}. */
+  survivors: readonly number[] = [];
   /** Resolves when it has ended and all of its output is read. */
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #child: Deno.ChildProcess;
@@ -134,6 +136,7 @@ export class Process implements AsyncDisposable {
     const timer = setTimeout(() => this.kill(), graceMs);
     const status = await this.#child.status;
     clearTimeout(timer);
+    this.survivors = groupMembers(this.#child.pid);
     this.kill();
     await this.ended;
     return status;
@@ -178,4 +181,21 @@ export class Process implements AsyncDisposable {
   #notify(): void {
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** Processes of a group that run: those that have ended and wait to be noticed are not among them. */
+function groupMembers(group: number): number[] {
+  const pids = Array.from(Deno.readDirSync("/proc"), ({ name }) => name).filter((name) =>
+    /^\d+$/.test(name)
+  );
+  return pids.map(Number).filter((pid) => {
+    try {
+      const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+      // The command's name may hold anything, so what follows it counts from its last parenthesis.
+      const [state, , pgrp] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return Number(pgrp) === group && state !== "Z";
+    } catch {
+      return false; // It ended meanwhile.
+    }
+  });
 }
