@@ -107,7 +107,7 @@ function check(need: Requirement): string | undefined {
     case "namespaces":
       return canMakeNamespaces() ? undefined : "network namespaces cannot be made (needs root)";
     case "tun":
-      return canOpenTun() ? undefined : "/dev/net/tun cannot be opened (modprobe tun)";
+      return whyTunIsMissing();
     case "systemd-resolved":
       return findSystemdResolved() === undefined
         ? "no systemd-resolved (Debian package of that name; it may be unpacked only)"
@@ -126,12 +126,14 @@ function canMakeNamespaces(): boolean {
     .outputSync().success;
 }
 
-function canOpenTun(): boolean {
+function whyTunIsMissing(): string | undefined {
   try {
     Deno.openSync("/dev/net/tun", { read: true, write: true }).close();
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return error instanceof Deno.errors.PermissionDenied
+      ? "/dev/net/tun may not be opened by this user (run it with sudo, or chmod 0666 /dev/net/tun)"
+      : "/dev/net/tun cannot be opened (modprobe tun; docker run --device /dev/net/tun)";
   }
 }
 

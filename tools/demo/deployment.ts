@@ -165,15 +165,19 @@ export class Deployment implements AsyncDisposable {
     await Deno.writeTextFile(path, JSON.stringify(config, undefined, 2), { mode: 0o600 });
   }
 
-  /** Starts a program, without waiting for it to be ready. */
-  start(name: ProgramName, { args = [], env = {}, wrapper = [] }: StartChanges = {}): Process {
+  /** What starts a program, without arguments. */
+  command(name: ProgramName): string[] {
     const program = PROGRAMS[name];
-    const command = this.#dist
+    return this.#dist
       ? [`${ROOT}dist/${program.name}`]
       : [Deno.execPath(), "run", "-A", `${ROOT}${program.entry}`];
+  }
+
+  /** Starts a program, without waiting for it to be ready. */
+  start(name: ProgramName, { args = [], env = {}, wrapper = [] }: StartChanges = {}): Process {
     const process = this.topology.get(name).spawn(
-      program.name,
-      [...wrapper, ...command, ...this.#args(name), ...args],
+      PROGRAMS[name].name,
+      [...wrapper, ...this.command(name), ...this.#args(name), ...args],
       {
         env: { ...this.#env(name), ...env },
         logFile: `${this.folder}/${name}.log`,

@@ -8,6 +8,8 @@ import { findCommand, whatIsMissing } from "@firezone/tests/requirements";
 /** Set in the process that runs within the user namespace. */
 const INSIDE = "FIREZONE_DEMO_INSIDE";
 
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 /** Why the demo cannot run here. */
 export class PrivilegeError extends Error {
   /** Its class. */
@@ -32,7 +34,7 @@ export async function ensurePrivileges(program: string, args: readonly string[])
   }
   const tun = whatIsMissing("tun");
   if (tun !== undefined) throw new PrivilegeError(`needs TUN devices: ${tun}`);
-  if (Deno.env.get(INSIDE) !== undefined) return endWithParent();
+  if (Deno.env.get(INSIDE) !== undefined) return followOutside();
   if (Deno.uid() === 0 && whatIsMissing("namespaces") === undefined) return;
   if (!canUseUserNamespace()) {
     throw new PrivilegeError(
@@ -73,15 +75,45 @@ async function runInUserNamespace(program: string, args: readonly string[]): Pro
     stderr: "inherit",
   }).spawn();
   // The process inside ends when this pipe closes, also when we are killed.
-  const end = () => void child.stdin.close().catch(() => {});
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(signal, end);
-  }
+  const pipe = child.stdin.getWriter();
+  const say = (line: string) => pipe.write(new TextEncoder().encode(`${line}\n`)).catch(() => {});
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, () => void say(signal));
+  void say(`pid ${await childOf(child.pid)}`);
   return (await child.status).code;
 }
 
-/** Ends like after SIGTERM when the process outside is gone. */
-function endWithParent(): void {
-  const buffer = new Uint8Array(1);
-  void Deno.stdin.read(buffer).catch(() => null).then(() => Deno.kill(Deno.pid, "SIGTERM"));
+/** The process that `unshare` starts, which is the first of the namespace. */
+async function childOf(pid: number): Promise<string> {
+  for (let tries = 0; tries < 100; tries++) {
+    const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`).catch(() => "");
+    if (children.trim() !== "") return children.trim();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return "";
+}
+
+let pidOutside: string | undefined;
+
+/** The command that leads from outside into where the demo runs; undefined when it runs outside. */
+export function enterCommand(): string | undefined {
+  if (Deno.env.get(INSIDE) === undefined) return undefined;
+  return "nsenter --user --mount --net --pid --preserve-credentials --target " +
+    (pidOutside || "PID");
+}
+
+/** Does what the process outside says, and ends like after SIGTERM when it is gone. */
+function followOutside(): void {
+  void (async () => {
+    const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
+    let rest = "";
+    for await (const text of lines) {
+      const [...complete] = (rest + text).split("\n");
+      rest = complete.pop()!;
+      for (const line of complete) {
+        const signal = SIGNALS.find((name) => name === line);
+        if (signal !== undefined) Deno.kill(Deno.pid, signal);
+        else pidOutside = /^pid (\d+)$/.exec(line)?.[1];
+      }
+    }
+  })().catch(() => {}).then(() => Deno.kill(Deno.pid, "SIGTERM"));
 }

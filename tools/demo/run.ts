@@ -10,6 +10,7 @@
 import type { FetchReport } from "../netns/http_get.ts";
 import { type Checklist, duration, type Findings, rate, StepError } from "./checklist.ts";
 import { Deployment, pathKind, type ProgramName } from "./deployment.ts";
+import { enterCommand } from "./privileges.ts";
 import { ADDRESS, NAMESPACE_NAMES, UNGRANTED_PORT, WEB_PORT } from "./topology.ts";
 
 /** What the command line asks for. */
@@ -211,20 +212,15 @@ export class DemoRun {
       "Everything keeps running until Ctrl-C. To play with it:",
       `  ${inClient} ${fetchCommand(url(ADDRESS.web[0]))}`,
       `  ${inClient} ip route show table all dev tun-firezone`,
-      `  curl -s --unix-socket ${folder}/client.sock http://localhost/status`,
+      `  ${this.#running.command("client").join(" ")} status --watch ` +
+      `--status-socket ${folder}/client.sock`,
       `  tail -f ${folder}/{portal,relay,gateway,client}.log`,
       `  $EDITOR ${folder}/portal.jsonc   # the portal applies changes at once`,
       "The namespaces: " +
       NAMESPACE_NAMES.map((name) => topology.get(name).fullName).join(" "),
     ];
-    if (Deno.env.get("FIREZONE_DEMO_INSIDE") !== undefined) {
-      lines.splice(
-        1,
-        0,
-        "  (first enter the user namespace: see /proc/*/comm for unshare, then " +
-          "nsenter --user --mount --net --pid --preserve-credentials --target PID)",
-      );
-    }
+    const enter = enterCommand();
+    if (enter !== undefined) lines.splice(1, 0, `  ${enter}   # first, to get there`);
     this.#list.say("");
     for (const line of lines) this.#list.say(line);
   }
