@@ -17,6 +17,7 @@ import {
   type ConnectivityOptions,
   type Decapsulated,
   type PathStatus,
+  type RelayEvent,
 } from "@firezone/core/connectivity";
 import {
   assignedIpsPacket,
@@ -81,17 +82,10 @@ export type ClientEvent =
   }
   /** DNS resources are others than before. */
   | { readonly tag: "names-changed"; readonly resources: readonly ClientDnsResource[] }
-  | { readonly tag: "no-relays" }
   | { readonly tag: "gateway-connected"; readonly gatewayId: string }
   | { readonly tag: "path-changed"; readonly gatewayId: string; readonly path: PathStatus }
   | { readonly tag: "gateway-failed"; readonly gatewayId: string; readonly reason: string }
-  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
-  | {
-    readonly tag: "relay-refused";
-    readonly relayId: string;
-    readonly request: string;
-    readonly code: number;
-  }
+  | RelayEvent
   | { readonly tag: "flow-failed"; readonly resourceId: string; readonly reason: string };
 
 /** A resource, for status pages. */
@@ -211,14 +205,10 @@ export class ClientState {
         this.#onFlowFailed(now, message.resourceId, message.reason);
         break;
       case "ice-candidates":
-        for (const sdp of message.candidates) {
-          this.#connectivity.addRemoteCandidate(now, message.peerId, sdp);
-        }
+        this.#connectivity.addRemoteCandidates(now, message.peerId, message.candidates);
         break;
       case "invalidate-ice-candidates":
-        for (const sdp of message.candidates) {
-          this.#connectivity.removeRemoteCandidate(now, message.peerId, sdp);
-        }
+        this.#connectivity.removeRemoteCandidates(now, message.peerId, message.candidates);
         break;
     }
     this.#drain();
@@ -664,21 +654,13 @@ export class ClientState {
     this.#events.push({ tag: "gateway-connected", gatewayId });
   }
 
-  /** Candidates of one turn go to the portal in one message per gateway and kind. */
   #drain(): void {
-    const batches = new Map<string, string[]>();
     for (let event; (event = this.#connectivity.pollEvent()) !== undefined;) {
       switch (event.tag) {
-        case "candidate":
-        case "candidate-invalidated": {
-          const tag = event.tag === "candidate" ? "candidates" : "candidates-invalidated";
-          const key = `${tag} ${event.peerId}`;
-          let candidates = batches.get(key);
-          if (!candidates) {
-            batches.set(key, candidates = []);
-            this.#events.push({ tag, gatewayId: event.peerId, candidates });
-          }
-          candidates.push(event.candidate);
+        case "candidates":
+        case "candidates-invalidated": {
+          const { tag, peerId, candidates } = event;
+          this.#events.push({ tag, gatewayId: peerId, candidates });
           break;
         }
         case "established":

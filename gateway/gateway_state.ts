@@ -23,6 +23,7 @@ import {
   type ConnectivityOptions,
   type Decapsulated,
   type PathStatus,
+  type RelayEvent,
 } from "@firezone/core/connectivity";
 import {
   type AssignedIps,
@@ -73,18 +74,11 @@ export type GatewayEvent =
   | { readonly tag: "interface-changed"; readonly interface: TunnelAddresses }
   /** To be resolved; see {@link GatewayState.handleResolved}. */
   | { readonly tag: "resolve"; readonly requestId: number; readonly domain: string }
-  | { readonly tag: "no-relays" }
   | { readonly tag: "client-connected"; readonly clientId: string }
   | { readonly tag: "path-changed"; readonly clientId: string; readonly path: PathStatus }
   | { readonly tag: "client-gone"; readonly clientId: string; readonly reason: string }
   | { readonly tag: "access-revoked"; readonly clientId: string; readonly resourceId: string }
-  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
-  | {
-    readonly tag: "relay-refused";
-    readonly relayId: string;
-    readonly request: string;
-    readonly code: number;
-  };
+  | RelayEvent;
 
 /** A resource that clients are authorised for, for status pages. */
 export interface AuthorisedResource {
@@ -183,14 +177,10 @@ export class GatewayState {
         this.#connectivity.updateRelays(now, message.disconnectedIds, message.connected);
         break;
       case "ice-candidates":
-        for (const sdp of message.candidates) {
-          this.#connectivity.addRemoteCandidate(now, message.peerId, sdp);
-        }
+        this.#connectivity.addRemoteCandidates(now, message.peerId, message.candidates);
         break;
       case "invalidate-ice-candidates":
-        for (const sdp of message.candidates) {
-          this.#connectivity.removeRemoteCandidate(now, message.peerId, sdp);
-        }
+        this.#connectivity.removeRemoteCandidates(now, message.peerId, message.candidates);
         break;
     }
     this.#drain();
@@ -531,21 +521,13 @@ export class GatewayState {
     }
   }
 
-  /** Candidates of one turn go to the portal in one message per client and kind. */
   #drain(): void {
-    const batches = new Map<string, string[]>();
     for (let event; (event = this.#connectivity.pollEvent()) !== undefined;) {
       switch (event.tag) {
-        case "candidate":
-        case "candidate-invalidated": {
-          const tag = event.tag === "candidate" ? "candidates" : "candidates-invalidated";
-          const key = `${tag} ${event.peerId}`;
-          let candidates = batches.get(key);
-          if (!candidates) {
-            batches.set(key, candidates = []);
-            this.#events.push({ tag, clientId: event.peerId, candidates });
-          }
-          candidates.push(event.candidate);
+        case "candidates":
+        case "candidates-invalidated": {
+          const { tag, peerId, candidates } = event;
+          this.#events.push({ tag, clientId: peerId, candidates });
           break;
         }
         case "established":

@@ -56,14 +56,18 @@ export interface Relay {
 /** What the owner must know or pass on to the portal. */
 export type ConnectivityEvent =
   | {
-    readonly tag: "candidate" | "candidate-invalidated";
+    readonly tag: "candidates" | "candidates-invalidated";
     readonly peerId: string;
-    /** The candidate as an SDP line. */
-    readonly candidate: string;
+    /** Candidates as SDP lines: all that came up until this event was fetched. */
+    readonly candidates: string[];
   }
   | { readonly tag: "established"; readonly peerId: string }
   | { readonly tag: "path-changed"; readonly peerId: string; readonly path: PathStatus }
   | { readonly tag: "failed"; readonly peerId: string; readonly reason: string }
+  | RelayEvent;
+
+/** News of relays, which concern no peer in particular. */
+export type RelayEvent =
   | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
   | {
     readonly tag: "relay-refused";
@@ -219,21 +223,23 @@ export class Connectivity {
     if (connection) this.#remove(connection);
   }
 
-  /** Takes a candidate that the peer signalled; malformed ones and unknown peers are ignored. */
-  addRemoteCandidate(now: Millis, peerId: string, sdp: string): void {
+  /** Takes candidates that the peer signalled; malformed ones and unknown peers are ignored. */
+  addRemoteCandidates(now: Millis, peerId: string, candidates: readonly string[]): void {
     const connection = this.#connections.get(peerId);
-    const candidate = parseCandidate(sdp);
-    if (!connection || !candidate) return;
-    connection.addRemoteCandidate(now, candidate);
+    if (!connection) return;
+    for (const candidate of parseCandidates(candidates)) {
+      connection.addRemoteCandidate(now, candidate);
+    }
     this.#drainConnection(connection);
   }
 
-  /** The peer took a candidate back. */
-  removeRemoteCandidate(now: Millis, peerId: string, sdp: string): void {
+  /** The peer took candidates back. */
+  removeRemoteCandidates(now: Millis, peerId: string, candidates: readonly string[]): void {
     const connection = this.#connections.get(peerId);
-    const candidate = parseCandidate(sdp);
-    if (!connection || !candidate) return;
-    connection.invalidateRemoteCandidate(now, candidate);
+    if (!connection) return;
+    for (const candidate of parseCandidates(candidates)) {
+      connection.invalidateRemoteCandidate(now, candidate);
+    }
     this.#drainConnection(connection);
   }
 
@@ -618,8 +624,10 @@ export class Connectivity {
     for (let event; (event = connection.pollEvent()) !== undefined;) {
       switch (event.tag) {
         case "candidate":
+          this.#signal("candidates", peerId, event.candidate);
+          break;
         case "candidate-invalidated":
-          this.#events.push({ tag: event.tag, peerId, candidate: event.candidate.toSdp() });
+          this.#signal("candidates-invalidated", peerId, event.candidate);
           break;
         case "failed":
           this.#remove(connection);
@@ -639,4 +647,23 @@ export class Connectivity {
       this.#deadlines.set(connection, connection.pollTimeout());
     }
   }
+
+  /** Candidates that come together go to the portal in one message per peer and kind. */
+  #signal(
+    tag: "candidates" | "candidates-invalidated",
+    peerId: string,
+    candidate: Candidate,
+  ): void {
+    for (const event of this.#events) {
+      if (event.tag === tag && event.peerId === peerId) {
+        event.candidates.push(candidate.toSdp());
+        return;
+      }
+    }
+    this.#events.push({ tag, peerId, candidates: [candidate.toSdp()] });
+  }
+}
+
+function parseCandidates(lines: readonly string[]): Candidate[] {
+  return lines.flatMap((line) => parseCandidate(line) ?? []);
 }

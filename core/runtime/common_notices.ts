@@ -3,7 +3,7 @@
  * @module
  */
 
-import { pathKind, type PathStatus } from "../connectivity/mod.ts";
+import { pathKind, type PathStatus, type RelayEvent } from "../connectivity/mod.ts";
 import type { IpAddress } from "../ip/mod.ts";
 import type { LogFields, Logger } from "../telemetry/mod.ts";
 import type { DataPlaneNotice } from "./data_plane_messages.ts";
@@ -14,14 +14,7 @@ export type CommonEvent =
     readonly tag: "interface-changed";
     readonly interface: { readonly ipv4: IpAddress; readonly ipv6: IpAddress };
   }
-  | { readonly tag: "no-relays" }
-  | { readonly tag: "relay-failed"; readonly relayId: string; readonly reason: string }
-  | {
-    readonly tag: "relay-refused";
-    readonly relayId: string;
-    readonly request: string;
-    readonly code: number;
-  };
+  | RelayEvent;
 
 /** What the main thread is told; what is only news is logged. */
 export function toCommonNotice(
