@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { bytesEqual, fromHex } from "../bytes/mod.ts";
-import { type AeadBackend, TAG_LENGTH } from "./aead.ts";
+import { medianHeapGrowth } from "../testing/heap_growth.ts";
+import { TAG_LENGTH } from "./aead.ts";
 import { AEAD_NAMES, loadAead, selectAead } from "./select.ts";
 import { passesSelfTest } from "./known_answers.ts";
 import rfc8439 from "./testdata/rfc8439.json" with { type: "json" };
@@ -179,31 +180,19 @@ Deno.test("AEAD libcrypto: a disposed key throws instead of using freed memory",
 Deno.test("AEAD libcrypto: sealing and opening in batch buffers allocates nothing", () => {
   const backend = backends.find((it) => it.name === "libcrypto");
   if (backend === undefined) return;
-  assert(medianGrowth(backend) < 8_000, "more than 8 bytes per packet");
-});
-
-/** Bytes by which the heap grows per thousand packets sealed and opened. */
-function medianGrowth(backend: AeadBackend): number {
   const key = backend.key(new Uint8Array(32).fill(9));
   const plain = new Uint8Array(65_536);
   const sealed = new Uint8Array(65_536);
-  const batch = () => {
+  const growth = medianHeapGrowth(() => {
     for (let i = 0; i < 1000; i++) {
       const at = (i % 48) * 1312;
       key.seal(i, plain, at, at + 1280, sealed, at);
       key.open(i, sealed, at, at + 1296, plain, at);
     }
-  };
-  for (let i = 0; i < 30; i++) batch();
-  const growth: number[] = [];
-  for (let i = 0; i < 21; i++) {
-    const before = Deno.memoryUsage().heapUsed;
-    batch();
-    growth.push(Deno.memoryUsage().heapUsed - before);
-  }
+  }, 8000);
   key.dispose();
-  return growth.sort((a, b) => a - b)[10]!;
-}
+  assert(growth < 8000, `${growth / 1000} bytes per packet`);
+});
 
 function sealAt(
   seal: (c: number, s: Uint8Array, a: number, b: number, d: Uint8Array, at: number) => void,

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { medianHeapGrowth } from "../testing/heap_growth.ts";
 import { countOf, Distribution } from "./distribution.ts";
 
 const BOUNDS = [100, 200, 300];
@@ -55,17 +56,6 @@ Deno.test("Distribution.record allocates nothing once it is compiled, also where
   const batch = () => {
     for (let i = 0; i < 1000; i++) distribution.record(i * 2);
   };
-  let median = Infinity;
-  // The measurement itself makes an object; a byte per value would already be a thousand. On a busy
-  // machine it takes a while until the compiler has had its turn.
-  for (let round = 0; round < 200 && median >= 4000; round++) {
-    const growth: number[] = [];
-    for (let i = 0; i < 21; i++) {
-      const before = Deno.memoryUsage().heapUsed;
-      batch();
-      growth.push(Deno.memoryUsage().heapUsed - before);
-    }
-    median = growth.sort((a, b) => a - b)[10]!;
-  }
-  assert(median < 4000, `grew by ${median} bytes per 1000 values`);
+  const growth = medianHeapGrowth(batch, 4000);
+  assert(growth < 4000, `grew by ${growth} bytes per 1000 values`);
 });

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { base64 } from "../bytes/mod.ts";
+import { medianHeapGrowth } from "../testing/heap_growth.ts";
 import { type Millis, NEVER } from "../units.ts";
-import type { WireGuardResult } from "./tunnel.ts";
 import { connect, packet, VirtualLink } from "./testing/virtual_link.ts";
+import type { WireGuardResult } from "./tunnel.ts";
 
 const INITIATION = 1;
 const RESPONSE = 2;
@@ -355,15 +356,8 @@ Deno.test("sealing and opening full packets allocates nothing", () => {
       if (result.code !== "data") throw new Error(result.reason);
     }
   };
-  for (let i = 0; i < 30; i++) batch();
-  const growth: number[] = [];
-  for (let i = 0; i < 21; i++) {
-    const before = Deno.memoryUsage().heapUsed;
-    batch();
-    growth.push(Deno.memoryUsage().heapUsed - before);
-  }
-  const median = growth.sort((a, b) => a - b)[10]!;
-  assert(median < 8_000, `${median / 1000} bytes per packet`);
+  const growth = medianHeapGrowth(batch, 8000);
+  assert(growth < 8000, `${growth / 1000} bytes per packet`);
 });
 
 /** A data message on its way from a to b, and how to hand it over. */

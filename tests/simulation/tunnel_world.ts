@@ -16,6 +16,7 @@ import type {
 } from "@firezone/core/portal";
 import {
   type Host,
+  ListBatch,
   Network,
   type Owner,
   type Place,
@@ -23,7 +24,7 @@ import {
   seededRandom,
   testAead,
 } from "@firezone/core/testing";
-import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
+import type { InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis, UnixSeconds } from "@firezone/core/units";
 import type { MachineOptions } from "@firezone/core/runtime";
 import { ClientState } from "@firezone/client";
@@ -66,28 +67,6 @@ const RESOLVE_DELAY_MS = 30;
 
 /** What runs at the ends of a tunnel. */
 export type Machine = ClientState | GatewayState;
-
-/** Datagrams of the packet path, one object each: simulations need not be quick. */
-class ListBatch implements DatagramBatch {
-  readonly buffer = new Uint8Array(65_536);
-  readonly transmits: Transmit[] = [];
-  #source: SocketAddress | undefined;
-  #destination: SocketAddress | undefined;
-
-  reserve(source: SocketAddress | undefined, destination: SocketAddress): number {
-    this.#source = source;
-    this.#destination = destination;
-    return 0;
-  }
-
-  commit(length: number): void {
-    this.transmits.push({
-      source: this.#source,
-      destination: this.#destination!,
-      payload: this.buffer.slice(0, length),
-    });
-  }
-}
 
 /** A machine on a simulated host; inner packets that come out are kept in {@link received}. */
 export class TunnelHost<M extends Machine> implements Owner, InboundPackets {

@@ -12,9 +12,9 @@ import { base64 } from "@firezone/core/bytes";
 import { type AeadBackend, selectAead } from "@firezone/core/crypto";
 import { ip, prefix, SocketAddress } from "@firezone/core/ip";
 import { Deadlines } from "@firezone/core/deadlines";
-import { type Owner, seededRandom } from "@firezone/core/testing";
+import { ListBatch, type Owner, seededRandom } from "@firezone/core/testing";
 import type { ClientMessage, GatewayMessage } from "@firezone/core/portal";
-import type { DatagramBatch, Transmit } from "@firezone/core/transmit";
+import type { Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
 import { ClientState } from "@firezone/client";
 import { GatewayState } from "@firezone/gateway";
@@ -130,25 +130,6 @@ class Wire {
       }
     }
     this.now = end;
-  }
-}
-
-/** Takes datagrams of the packet path, one object each. */
-class ListBatch implements DatagramBatch {
-  readonly buffer = new Uint8Array(65_536);
-  readonly transmits: Transmit[] = [];
-  #source: SocketAddress | undefined;
-  #destination: SocketAddress | undefined;
-
-  reserve(source: SocketAddress | undefined, destination: SocketAddress): number {
-    this.#source = source;
-    this.#destination = destination;
-    return 0;
-  }
-
-  commit(length: number): void {
-    const payload = this.buffer.slice(0, length);
-    this.transmits.push({ source: this.#source, destination: this.#destination!, payload });
   }
 }
 
