@@ -103,14 +103,14 @@ export function portalCommand(commands: PortalCommands): Command {
     commands: [
       command({
         name: "init",
-        description: "Write a commented configuration with fresh tokens.",
+        description: "writes a commented configuration with fresh tokens; its path may follow",
         options: {},
         positionals: [{ name: "path", description: "file to write (default: portal.jsonc)" }],
         run: (_values, [path]) => commands.init(path ?? "portal.jsonc"),
       }),
       command({
         name: "check",
-        description: "List every mistake of a configuration.",
+        description: "lists every mistake of a configuration",
         options: { config: configOption },
         positionals: [{ name: "path", description: "file to check, instead of --config" }],
         run: ({ config }, [path]) => commands.check(path ?? config),

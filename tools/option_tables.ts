@@ -4,9 +4,10 @@
  * @module
  */
 
-import { CLIENT_OPTIONS } from "../client/cli.ts";
-import { GATEWAY_OPTIONS } from "../gateway/cli.ts";
-import { PORTAL_OPTIONS } from "../portal/cli.ts";
+import { CLIENT_OPTIONS, clientCommand } from "../client/cli.ts";
+import type { Command } from "../core/cli/mod.ts";
+import { GATEWAY_OPTIONS, gatewayCommand } from "../gateway/cli.ts";
+import { PORTAL_OPTIONS, portalCommand } from "../portal/cli.ts";
 import { RELAY_OPTIONS } from "../relay/cli.ts";
 
 /** What a table shows of an option. */
@@ -31,6 +32,17 @@ export const OPTIONS: Readonly<Record<string, readonly OptionDescription[]>> = {
   "firezone-headless-client": Object.values(CLIENT_OPTIONS),
 };
 
+/** The programs that have commands below them. */
+const COMMANDS: Readonly<Record<string, Command>> = {
+  "firezone-portal": portalCommand({
+    run: () => Promise.resolve(0),
+    init: () => 0,
+    check: () => 0,
+  }),
+  "firezone-gateway": gatewayCommand(() => Promise.resolve(0)),
+  "firezone-headless-client": clientCommand(() => Promise.resolve(0)),
+};
+
 /** Variables without a flag: a secret on a command line is seen by everybody. */
 const TOKENS: Readonly<Record<string, string>> = {
   "firezone-relay": "the relay's token, or the file that holds it; without one it runs standalone",
@@ -45,23 +57,46 @@ const README = new URL("../README.md", import.meta.url);
 /** The text with its tables made anew; how wide columns are is left to `deno fmt`. */
 export function withTables(readme: string): string {
   return readme.replaceAll(
-    /(<!-- options: (\S+) -->\n)[^]*?(<!-- end -->)/g,
-    (_, begin, program, end) => `${begin}\n${table(program)}\n\n${end}`,
+    /(<!-- (options|commands): (\S+) -->\n)[^]*?(<!-- end -->)/g,
+    (_, begin, kind, program, end) => {
+      const table = kind === "options" ? optionTable(program) : commandTable(program);
+      return `${begin}\n${table}\n\n${end}`;
+    },
   );
 }
 
-function table(program: string): string {
-  const options = OPTIONS[program];
-  if (options === undefined) throw new Error(`There is no program ${program}`);
-  const rows = options.map((o) => [
+function commandTable(program: string): string {
+  const main = COMMANDS[program];
+  if (main === undefined) throw new Error(`There are no commands of ${program}`);
+  const rows = main.commands.filter((command) => !command.hidden).flatMap((command) => [
+    [`\`${command.name}\``, "", "", command.description],
+    ...command.rows.map((row) => [`\`${command.name} ${row.flags}\``, ...cellsOf(row).slice(1)]),
+  ]);
+  return tableOf(["command", "variable", "default", "meaning"], rows);
+}
+
+function cellsOf(o: Omit<OptionDescription, "hidden">): string[] {
+  return [
     `\`${o.flags}\``,
     o.env === undefined ? "" : `\`${o.env}\``,
     o.defaultText ?? "",
-    o.description + (o.hidden ? " (hidden)" : ""),
-  ]);
+    o.description,
+  ];
+}
+
+function optionTable(program: string): string {
+  const options = OPTIONS[program];
+  if (options === undefined) throw new Error(`There is no program ${program}`);
+  const rows = options.map((o) =>
+    cellsOf({ ...o, description: o.description + (o.hidden ? " (hidden)" : "") })
+  );
   const token = TOKENS[program];
   if (token !== undefined) rows.unshift(["", "`FIREZONE_TOKEN`", "", token]);
-  return [["flag", "variable", "default", "meaning"], ["---", "---", "---", "---"], ...rows]
+  return tableOf(["flag", "variable", "default", "meaning"], rows);
+}
+
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [head, head.map(() => "---"), ...rows]
     .map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`)
     .join("\n");
 }

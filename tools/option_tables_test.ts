@@ -14,6 +14,19 @@ Deno.test("the README's tables are those of the programs", async () => {
   for (const program of Object.keys(OPTIONS)) {
     assertStringIncludes(readme, `<!-- options: ${program} -->`);
   }
+  for (const program of ["firezone-portal", "firezone-gateway", "firezone-headless-client"]) {
+    assertStringIncludes(readme, `<!-- commands: ${program} -->`);
+  }
+});
+
+Deno.test("the README names every package from npm", async () => {
+  const readme = await Deno.readTextFile(new URL("README.md", root));
+  const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+  for (const specifier of Object.values<string>(imports)) {
+    const name = /^npm:(@?[^@]+)/.exec(specifier)?.[1];
+    // Those of one scope are named together.
+    if (name !== undefined) assertStringIncludes(readme, name.replace(/^@noble\/.*/, "@noble/"));
+  }
 });
 
 Deno.test("every option is in its program's --help, unless it is hidden", async () => {
