@@ -6,7 +6,6 @@ export * from "./aead.ts";
 export * from "./heap_growth.ts";
 export * from "./host.ts";
 export * from "./link.ts";
-export * from "./list_batch.ts";
 export * from "./mailbox.ts";
 export * from "./nat.ts";
 export * from "./network.ts";

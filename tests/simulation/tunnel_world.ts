@@ -16,13 +16,13 @@ import type {
 } from "@firezone/core/portal";
 import {
   type Host,
-  ListBatch,
   Network,
   type Owner,
   type Place,
   type Router,
   seededRandom,
   testAead,
+  TransmitQueue,
 } from "@firezone/core/testing";
 import type { InboundPackets, Transmit } from "@firezone/core/transmit";
 import type { Millis, UnixSeconds } from "@firezone/core/units";
@@ -74,7 +74,7 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
   readonly received: Uint8Array[] = [];
   /** Where the host is, once it was added to the network. */
   host!: Host;
-  readonly #batch = new ListBatch();
+  #batch = new TransmitQueue();
 
   /** Lends the host its machine. @param onEvents takes the machine's events after every input */
   constructor(
@@ -87,7 +87,7 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
   /** Becomes another process: what the one before had is gone. */
   restart(machine: M): void {
     this.machine = machine;
-    this.#batch.transmits.length = 0;
+    this.#batch = new TransmitQueue();
   }
 
   /** Hands a packet to the machine, as TUN would. */
@@ -112,12 +112,12 @@ export class TunnelHost<M extends Machine> implements Owner, InboundPackets {
 
   /** The machine's deadline; "now" while packets of a burst wait. */
   pollTimeout(): Millis {
-    return this.#batch.transmits.length > 0 ? 0 as Millis : this.machine.pollTimeout();
+    return this.#batch.length > 0 ? 0 as Millis : this.machine.pollTimeout();
   }
 
   /** The next datagram for the network. */
   pollTransmit(): Transmit | undefined {
-    return this.#batch.transmits.shift() ?? this.machine.pollTransmit();
+    return this.#batch.pollTransmit() ?? this.machine.pollTransmit();
   }
 
   /** Empties the machine's queues. */

@@ -12,7 +12,7 @@ import { base64 } from "@firezone/core/bytes";
 import { type AeadBackend, selectAead } from "@firezone/core/crypto";
 import { ip, prefix, SocketAddress } from "@firezone/core/ip";
 import { Deadlines } from "@firezone/core/deadlines";
-import { ListBatch, type Owner, seededRandom } from "@firezone/core/testing";
+import { type Owner, seededRandom, TransmitQueue } from "@firezone/core/testing";
 import type { ClientMessage, GatewayMessage } from "@firezone/core/portal";
 import type { Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
@@ -137,7 +137,7 @@ class Wire {
 class Peer<M extends ClientState | GatewayState> implements Owner {
   spentMs = 0;
   datagrams = 0;
-  readonly batch = new ListBatch();
+  readonly batch = new TransmitQueue();
 
   constructor(readonly machine: M, readonly onTurn: (now: Millis) => void) {}
 
@@ -161,7 +161,7 @@ class Peer<M extends ClientState | GatewayState> implements Owner {
   }
 
   pollTransmit(): Transmit | undefined {
-    const transmit = this.#timed(() => this.batch.transmits.shift() ?? this.machine.pollTransmit());
+    const transmit = this.#timed(() => this.batch.pollTransmit() ?? this.machine.pollTransmit());
     if (transmit) this.datagrams++;
     return transmit;
   }
