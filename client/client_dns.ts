@@ -12,9 +12,9 @@ import { type IpAddress, parseIpAddress, parseSocketAddress } from "@firezone/co
 import { FIREZONE_MARK } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
 import type { Logger } from "@firezone/core/telemetry";
-import { DnsService, type ResolvedDomain } from "./dns/mod.ts";
+import { DnsService } from "./dns/mod.ts";
 import type { DnsControl } from "./os/dns_control/mod.ts";
-import type { ClientCommand, ClientNotice, DomainText } from "./worker_messages.ts";
+import type { ClientCommand, ClientNotice } from "./worker_messages.ts";
 
 /** What a {@link ClientDns} is made of. */
 export interface ClientDnsOptions {
@@ -60,8 +60,8 @@ export class ClientDns {
       systemNames: options.systemNames,
       recordsPath: options.recordsPath,
       siteGateway: (resourceId) => this.#siteGateway(resourceId),
-      onDomainResolved: (domain) =>
-        options.post({ tag: "domain-resolved", domain: toText(domain) }),
+      onDomainResolved: (domain) => options.post({ tag: "domain-resolved", domain }),
+      onDomainEvicted: (domain) => options.post({ tag: "domain-evicted", domain }),
       onSentinelsChanged: options.setServiceAddresses,
       onListening: () => void this.#control(),
     });
@@ -96,10 +96,7 @@ export class ClientDns {
       }
       case "names":
         this.#service.setResources(notice.resources);
-        this.#options.post({
-          tag: "domains",
-          domains: this.#service.resolvedDomains().map(toText),
-        });
+        this.#options.post({ tag: "domains", domains: this.#service.resolvedDomains() });
         void this.#attempt(() => this.#options.control.flush());
         return;
       case "site-gateway":
@@ -159,8 +156,4 @@ export class ClientDns {
       this.#options.log.warn("Cannot configure DNS", { reason: (error as Error).message });
     }
   }
-}
-
-function toText({ domain, proxyIps, resourceIds }: ResolvedDomain): DomainText {
-  return { domain, proxyIps: proxyIps.map((ip) => ip.text), resourceIds };
 }

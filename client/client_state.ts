@@ -26,6 +26,7 @@ import {
   looksLikeControlPacket,
   parseControlPacket,
 } from "@firezone/core/control";
+import { proxyAddressesOf } from "@firezone/core/dns";
 import {
   icmpNetworkUnreachable,
   icmpProhibited,
@@ -252,6 +253,12 @@ export class ClientState {
     this.#domains.replace(records);
   }
 
+  /** A name has lost its addresses, which another one may get. */
+  removeDomain(domain: string): void {
+    this.#domains.delete(domain);
+    this.#nats.dropDomain(domain);
+  }
+
   /** A name was asked for: it may have other real addresses by now. */
   handleDomainResolved(now: Millis, record: DomainRecord): void {
     this.#domains.put(record);
@@ -305,14 +312,12 @@ export class ClientState {
     if (route === undefined) {
       this.#drops.noResource++;
       // A program keeps an address longer than the name has its resource or its family.
-      const reply = domain && icmpNetworkUnreachable(buf, packet);
-      if (reply) this.#packets.push(reply);
+      if (domain) this.#reply(icmpNetworkUnreachable(buf, packet));
       return;
     }
     if (!route.filter.admits(packet.protocol, packet.destinationPort)) {
       this.#drops.filtered++;
-      const reply = icmpProhibited(buf, packet);
-      if (reply) this.#packets.push(reply);
+      this.#reply(icmpProhibited(buf, packet));
       return;
     }
     const { connection, resource } = route;
@@ -429,7 +434,16 @@ export class ClientState {
       : this.#resources.match(buf, packet);
   }
 
-  /** Whether a packet may go to the gateway now; otherwise it was kept or dropped. */
+  /** Gives the system an answer of our own to a packet, if there is one. */
+  #reply(packet: Uint8Array | undefined): void {
+    if (packet) this.#packets.push(packet);
+  }
+
+  /**
+   * Whether a packet may go to the gateway now; otherwise it was kept or dropped.
+   *
+   * @param buf holds the packet that `#packet` describes
+   */
   #mayGo(
     now: Millis,
     connection: Connection,
@@ -439,10 +453,14 @@ export class ClientState {
     start: number,
     end: number,
   ): boolean {
-    const at = { gatewayId: connection.peerId, resourceId: route.resource.id, domain };
-    const outcome = this.#nats.handlePacket(now, at, buf, start, end);
+    const { peerId } = connection;
+    const { id } = route.resource;
+    const outcome = this.#nats.handlePacket(now, peerId, id, domain, buf, start, end);
     this.#sendAssignments(now);
-    if (outcome === "dropped") this.#drops.unresolved++;
+    if (outcome === "dropped") {
+      this.#drops.unresolved++;
+      this.#reply(icmpNetworkUnreachable(buf, this.#packet));
+    }
     return outcome === "send";
   }
 
@@ -459,7 +477,8 @@ export class ClientState {
     const resource = this.#resources.get(resourceId)?.resource;
     const record = this.#domains.get(domain);
     if (!record || resource?.type !== "dns") return undefined;
-    const proxyIps = record.proxyIps.filter((ip) => hasFamily(resource.ipStack, ip.family));
+    const proxyIps = proxyAddressesOf(record.slot)
+      .filter((ip) => hasFamily(resource.ipStack, ip.family));
     return assignedIpsPacket({ resourceId, domain, proxyIps });
   }
 

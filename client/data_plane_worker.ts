@@ -5,7 +5,6 @@
  * @module
  */
 
-import { parseIpAddress } from "@firezone/core/ip";
 import {
   candidatesToGateway,
   createFlow,
@@ -21,8 +20,7 @@ import {
 import { logger } from "@firezone/core/telemetry";
 import type { Millis } from "@firezone/core/units";
 import { type ClientEvent, ClientState } from "./client_state.ts";
-import type { DomainRecord } from "./domain_table.ts";
-import type { ClientCommand, ClientNotice, ClientSettings, DomainText } from "./worker_messages.ts";
+import type { ClientCommand, ClientNotice, ClientSettings } from "./worker_messages.ts";
 
 const log = logger("client");
 
@@ -40,24 +38,19 @@ function handleCommand(
 ): ClientNotice | undefined {
   switch (command.tag) {
     case "domains":
-      machine.setDomains(command.domains.map(toRecord));
+      machine.setDomains(command.domains);
       return undefined;
     case "domain-resolved":
-      machine.handleDomainResolved(now, toRecord(command.domain));
+      machine.handleDomainResolved(now, command.domain);
+      return undefined;
+    case "domain-evicted":
+      machine.removeDomain(command.domain);
       return undefined;
     case "site-gateway": {
       const { id, resourceId } = command;
       return { tag: "site-gateway", id, address: machine.siteGateway(now, resourceId)?.text };
     }
   }
-}
-
-function toRecord({ domain, proxyIps, resourceIds }: DomainText): DomainRecord {
-  return {
-    domain,
-    proxyIps: proxyIps.flatMap((text) => parseIpAddress(text) ?? []),
-    resourceIds,
-  };
 }
 
 function toNotice(event: ClientEvent): DataPlaneNotice<ClientNotice> | undefined {

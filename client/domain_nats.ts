@@ -43,24 +43,22 @@ interface Entry extends DomainAtGateway {
 
 /** See the head of this file. */
 export class DomainNats {
-  readonly #states = new Map<string, Entry>();
+  /** A name is known to few gateways, so they are looked through. */
+  readonly #byDomain = new Map<string, Entry[]>();
   readonly #assignments: DomainAtGateway[] = [];
 
   /** What to do with a packet: `kept` means that it was taken. */
   handlePacket(
     now: Millis,
-    at: DomainAtGateway,
+    gatewayId: string,
+    resourceId: string,
+    domain: string,
     buf: Uint8Array,
     start: number,
     end: number,
   ): "send" | "kept" | "dropped" {
-    const key = keyOf(at);
-    let entry = this.#states.get(key);
-    if (!entry) {
-      const packets = new WaitingPackets(MAX_PACKETS_PER_DOMAIN);
-      entry = { ...at, state: { tag: "pending", packets, repeatAt: now } };
-      this.#states.set(key, entry);
-    }
+    const entry = this.#find(gatewayId, resourceId, domain) ??
+      this.#add(now, { gatewayId, resourceId, domain });
     const state: State = entry.state;
     switch (state.tag) {
       case "confirmed":
@@ -79,19 +77,16 @@ export class DomainNats {
 
   /** The name was asked for again, so its addresses may be others now. */
   handleQuery(now: Millis, domain: string): void {
-    for (const [key, entry] of this.#states) {
-      if (entry.domain !== domain) continue;
-      if (entry.state.tag === "failed") this.#states.delete(key);
-      else {
-        if (entry.state.tag === "confirmed") entry.state = { tag: "renewing", repeatAt: now };
-        this.#assign(now, entry);
-      }
+    this.#keep(domain, ({ state }) => state.tag !== "failed");
+    for (const entry of this.#byDomain.get(domain) ?? []) {
+      if (entry.state.tag === "confirmed") entry.state = { tag: "renewing", repeatAt: now };
+      this.#assign(now, entry);
     }
   }
 
   /** The gateway's answer; returns the packets that waited for it. */
   handleStatus(at: DomainAtGateway, isActive: boolean): readonly Uint8Array[] {
-    const entry = this.#states.get(keyOf(at));
+    const entry = this.#find(at.gatewayId, at.resourceId, at.domain);
     if (!entry || entry.state.tag === "failed") return [];
     const waiting = entry.state.tag === "pending" && isActive ? entry.state.packets.take() : [];
     entry.state = { tag: isActive ? "confirmed" : "failed" };
@@ -100,21 +95,22 @@ export class DomainNats {
 
   /** A gateway is gone, and what it knew with it. */
   dropGateway(gatewayId: string): void {
-    for (const [key, entry] of this.#states) {
-      if (entry.gatewayId === gatewayId) this.#states.delete(key);
-    }
+    this.#keepAll((entry) => entry.gatewayId !== gatewayId);
   }
 
   /** A resource is gone. */
   dropResource(resourceId: string): void {
-    for (const [key, entry] of this.#states) {
-      if (entry.resourceId === resourceId) this.#states.delete(key);
-    }
+    this.#keepAll((entry) => entry.resourceId !== resourceId);
+  }
+
+  /** A name has no addresses any more. */
+  dropDomain(domain: string): void {
+    this.#byDomain.delete(domain);
   }
 
   /** Forgets everything. */
   clear(): void {
-    this.#states.clear();
+    this.#byDomain.clear();
     this.#assignments.length = 0;
   }
 
@@ -123,14 +119,40 @@ export class DomainNats {
     return this.#assignments.shift();
   }
 
+  /** Allocates nothing. */
+  #find(gatewayId: string, resourceId: string, domain: string): Entry | undefined {
+    const entries = this.#byDomain.get(domain);
+    if (!entries) return undefined;
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!;
+      if (entry.gatewayId === gatewayId && entry.resourceId === resourceId) return entry;
+    }
+    return undefined;
+  }
+
+  #add(now: Millis, at: DomainAtGateway): Entry {
+    const packets = new WaitingPackets(MAX_PACKETS_PER_DOMAIN);
+    const entry: Entry = { ...at, state: { tag: "pending", packets, repeatAt: now } };
+    const entries = this.#byDomain.get(at.domain);
+    if (entries) entries.push(entry);
+    else this.#byDomain.set(at.domain, [entry]);
+    return entry;
+  }
+
+  #keepAll(isKept: (entry: Entry) => boolean): void {
+    for (const domain of this.#byDomain.keys()) this.#keep(domain, isKept);
+  }
+
+  #keep(domain: string, isKept: (entry: Entry) => boolean): void {
+    const kept = this.#byDomain.get(domain)?.filter(isKept) ?? [];
+    if (kept.length > 0) this.#byDomain.set(domain, kept);
+    else this.#byDomain.delete(domain);
+  }
+
   #assign(now: Millis, entry: Entry): void {
     const { state, gatewayId, resourceId, domain } = entry;
     if (!("repeatAt" in state) || now < state.repeatAt) return;
     entry.state = { ...state, repeatAt: after(now, ASSIGN_INTERVAL_MS) };
     this.#assignments.push({ gatewayId, resourceId, domain });
   }
-}
-
-function keyOf({ gatewayId, resourceId, domain }: DomainAtGateway): string {
-  return `${gatewayId} ${resourceId} ${domain}`;
 }

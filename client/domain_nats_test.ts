@@ -6,7 +6,16 @@ const at = (ms: number) => ms as Millis;
 const WIKI: DomainAtGateway = { gatewayId: "g", resourceId: "r", domain: "wiki.example.com" };
 
 function send(nats: DomainNats, now: number, n = 0, domain = WIKI) {
-  return nats.handlePacket(at(now), domain, new Uint8Array([9, n, 9]), 1, 2);
+  const { gatewayId, resourceId } = domain;
+  return nats.handlePacket(
+    at(now),
+    gatewayId,
+    resourceId,
+    domain.domain,
+    new Uint8Array([9, n, 9]),
+    1,
+    2,
+  );
 }
 
 function assignments(nats: DomainNats): number {
@@ -64,6 +73,25 @@ Deno.test("DomainNats drops packets after a refusal, until the name is asked for
   assertEquals(assignments(nats), 2);
 });
 
+Deno.test("DomainNats tells gateways, resources and names apart", () => {
+  const nats = new DomainNats();
+  const others = [
+    { ...WIKI, gatewayId: "g2" },
+    { ...WIKI, resourceId: "r2" },
+    { ...WIKI, domain: "mail.example.com" },
+  ];
+  send(nats, 0);
+  nats.handleStatus(WIKI, true);
+  for (const other of others) assertEquals(send(nats, 0, 1, other), "kept");
+  assertEquals(send(nats, 0), "send");
+  assertEquals(assignments(nats), 4);
+  nats.handleQuery(at(5_000), WIKI.domain);
+  assertEquals(assignments(nats), 3);
+  nats.dropGateway("g2");
+  assertEquals(nats.handleStatus(others[0]!, true), []);
+  for (const other of others.slice(1)) assertEquals(nats.handleStatus(other, true).length, 1);
+});
+
 Deno.test("DomainNats keeps the newest packets of a name", () => {
   const nats = new DomainNats();
   for (let n = 0; n < MAX_PACKETS_PER_DOMAIN + 1; n++) send(nats, 0, n);
@@ -77,6 +105,7 @@ Deno.test("DomainNats forgets a gateway, a resource, everything", () => {
   const forget = [
     () => nats.dropGateway(WIKI.gatewayId),
     () => nats.dropResource(WIKI.resourceId),
+    () => nats.dropDomain(WIKI.domain),
     () => nats.clear(),
   ];
   for (const drop of forget) {

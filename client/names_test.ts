@@ -8,6 +8,7 @@ import { ClientState } from "./client_state.ts";
 
 const OURS = { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") };
 const DOMAIN = "db.example.com";
+/** Of slot 0. */
 const PROXY_V4 = ip("100.96.0.1");
 const PROXY_V6 = ip("fd00:2021:1111:8000::1");
 const NOW = 1_000 as Millis;
@@ -15,7 +16,7 @@ const NOW = 1_000 as Millis;
 Deno.test("of two resources of a name the one that has the packet's family is asked for", () => {
   const run = start([resource("v4", "ipv4_only"), resource("v6", "ipv6_only")]);
   for (const [order, resourceIds] of [["v4", "v6"], ["v6", "v4"]].entries()) {
-    run.machine.setDomains([{ domain: DOMAIN, proxyIps: [PROXY_V4, PROXY_V6], resourceIds }]);
+    run.machine.setDomains([{ domain: DOMAIN, slot: 0, resourceIds }]);
     run.advance(10_000 * order);
     run.send(OURS.ipv4, PROXY_V4);
     assertEquals(run.requested(), ["v4"]);
@@ -26,8 +27,7 @@ Deno.test("of two resources of a name the one that has the packet's family is as
 
 Deno.test("an address of a family or a name that no resource has any more is unreachable at once", () => {
   const run = start([resource("v4", "ipv4_only")]);
-  const proxyIps = [PROXY_V4, PROXY_V6];
-  run.machine.setDomains([{ domain: DOMAIN, proxyIps, resourceIds: ["v4"] }]);
+  run.machine.setDomains([{ domain: DOMAIN, slot: 0, resourceIds: ["v4"] }]);
   run.send(OURS.ipv6, PROXY_V6);
   assertEquals(run.replies(), ["ICMPv6 1.0"]);
 

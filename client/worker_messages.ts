@@ -5,6 +5,7 @@
  */
 
 import type { IpStack } from "@firezone/core/portal";
+import type { DomainRecord } from "./domain_table.ts";
 
 /** What the client's machine is made with. */
 export interface ClientSettings {
@@ -12,22 +13,14 @@ export interface ClientSettings {
   readonly usesInternet: boolean;
 }
 
-/** A name with its proxy addresses, as texts. */
-export interface DomainText {
-  /** The name. */
-  readonly domain: string;
-  /** Addresses that stand for it. */
-  readonly proxyIps: readonly string[];
-  /** Resources that it belongs to, the one with the most specific pattern first. */
-  readonly resourceIds: readonly string[];
-}
-
 /** Main thread to worker. */
 export type ClientCommand =
   /** All names that have addresses now; see `ClientState.setDomains`. */
-  | { readonly tag: "domains"; readonly domains: readonly DomainText[] }
+  | { readonly tag: "domains"; readonly domains: readonly DomainRecord[] }
   /** A name was asked for. */
-  | { readonly tag: "domain-resolved"; readonly domain: DomainText }
+  | { readonly tag: "domain-resolved"; readonly domain: DomainRecord }
+  /** A name has lost its addresses. */
+  | { readonly tag: "domain-evicted"; readonly domain: string }
   /** Which gateway serves a resource; answered by the notice of the same name. */
   | { readonly tag: "site-gateway"; readonly id: number; readonly resourceId: string };
 

@@ -53,6 +53,8 @@ export interface DnsServiceOptions {
   readonly siteGateway?: (resourceId: string) => Promise<IpAddress | undefined>;
   /** The addresses of a resource's name were asked for: tells the gateway anew what they stand for. */
   readonly onDomainResolved: (domain: ResolvedDomain) => void;
+  /** A name has lost its addresses, because too many others are asked for. */
+  readonly onDomainEvicted?: (domain: string) => void;
   /** Other sentinels are in use: gives them to the TUN device. Called before they are listened on. */
   readonly onSentinelsChanged?: (sentinels: readonly IpAddress[]) => void;
   /** {@link DnsService.isListening} may have changed. */
@@ -82,7 +84,7 @@ export class DnsService {
   #timerAt: Millis = NEVER;
   #cancelTimer = () => {};
   #cancelSave: (() => void) | undefined;
-  #isExhausted = false;
+  #hasEvicted = false;
   #isClosed = false;
 
   /** Reads the kept addresses; listens nowhere until it knows a server. @throws OsError */
@@ -212,10 +214,10 @@ export class DnsService {
           ? undefined
           : this.#clock.schedule(SAVE_DELAY_MS, () => this.#save());
         return;
-      case "addresses-exhausted":
-        if (!this.#isExhausted) this.#log.error("No addresses are left for names of resources");
-        this.#isExhausted = true;
-        return;
+      case "domain-evicted":
+        if (!this.#hasEvicted) this.#log.warn("So many names are asked for that old ones make way");
+        this.#hasEvicted = true;
+        return this.#options.onDomainEvicted?.(event.domain);
       case "bad-pattern":
         return this.#log.warn("A resource's pattern makes no sense", {
           resource: event.resourceId,

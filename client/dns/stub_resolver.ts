@@ -35,6 +35,7 @@ import {
   parseQuery,
   PatternTable,
   ProxyAddresses,
+  proxyAddressesOf,
   type ProxyRecord,
   Rcode,
   RecordType,
@@ -100,8 +101,8 @@ export type ForwardCommand =
 export interface ResolvedDomain {
   /** The name, in lower case. */
   readonly domain: string;
-  /** All its proxy addresses, four of each family. */
-  readonly proxyIps: readonly IpAddress[];
+  /** The slot of its proxy addresses; see `proxyAddressesOf`. */
+  readonly slot: number;
   /** Resources that it belongs to, the one with the most specific pattern first. */
   readonly resourceIds: readonly string[];
 }
@@ -119,8 +120,8 @@ export type StubEvent =
     readonly tag: "records-changed";
   }
   | {
-    /** No proxy addresses are left; the query failed. */
-    readonly tag: "addresses-exhausted";
+    /** It has lost its proxy addresses to names that are asked for. */
+    readonly tag: "domain-evicted";
     /** The name. */
     readonly domain: string;
   }
@@ -142,7 +143,7 @@ export interface StubResolverOptions {
   /** Names that are always asked of the system's servers: the portal's, without which we are lost. */
   readonly systemNames?: readonly string[];
   /** How many names may have addresses; for tests. */
-  readonly maxDomains?: number;
+  readonly maxNames?: number;
 }
 
 /** How long a server may take. */
@@ -197,7 +198,8 @@ export class StubResolver<Client> {
   constructor(options: StubResolverOptions) {
     this.#random = options.random;
     this.#systemNames = new Set(options.systemNames?.map((name) => toName(name)));
-    this.#proxies = new ProxyAddresses(options.records, options.maxDomains);
+    const { records, maxNames } = options;
+    this.#proxies = new ProxyAddresses(records, maxNames === undefined ? {} : { maxNames });
   }
 
   // ---- configuration
@@ -259,10 +261,9 @@ export class StubResolver<Client> {
 
   /** All proxy addresses and the resources that they belong to now. */
   resolvedDomains(): ResolvedDomain[] {
-    return this.#proxies.records().flatMap(({ domain }) => {
+    return this.#proxies.records().flatMap(({ domain, slot }) => {
       const resourceIds = this.#resources.matching(domain).map(({ value }) => value.id);
-      const proxyIps = this.#proxies.addressesOf(domain)!;
-      return resourceIds.length === 0 ? [] : [{ domain, proxyIps, resourceIds }];
+      return resourceIds.length === 0 ? [] : [{ domain, slot, resourceIds }];
     });
   }
 
@@ -402,16 +403,15 @@ export class StubResolver<Client> {
     resources: readonly DnsResource[],
   ): void {
     const isNew = !this.#proxies.has(domain);
-    const proxyIps = this.#proxies.assign(domain);
-    if (!proxyIps) {
-      this.#events.push({ tag: "addresses-exhausted", domain });
-      return this.#fail(asked);
+    const slot = this.#proxies.assign(domain);
+    for (let evicted; (evicted = this.#proxies.pollEvicted()) !== undefined;) {
+      this.#events.push({ tag: "domain-evicted", domain: evicted });
     }
     if (isNew) this.#events.push({ tag: "records-changed" });
     const resourceIds = resources.map(({ id }) => id);
-    this.#events.push({ tag: "domain-resolved", resolved: { domain, proxyIps, resourceIds } });
+    this.#events.push({ tag: "domain-resolved", resolved: { domain, slot, resourceIds } });
     const { type } = asked.query.question;
-    const records = proxyIps
+    const records = proxyAddressesOf(slot)
       .filter(({ family }) => resources.some(({ ipStack }) => hasFamily(ipStack, family)))
       .map(({ family, bytes }): AnswerRecord => ({
         type: family === 4 ? RecordType.A : RecordType.AAAA,

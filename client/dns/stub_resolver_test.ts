@@ -108,7 +108,7 @@ Deno.test("StubResolver tells of a resource's name every time, and of new record
   assertEquals(changed, { tag: "records-changed" });
   assert(first?.tag === "domain-resolved");
   assertEquals(first.resolved.domain, "db.example.com");
-  assertEquals(first.resolved.proxyIps.map(String), [...PROXY_V4, ...PROXY_V6]);
+  assertEquals(first.resolved.slot, 0);
   assertEquals(first.resolved.resourceIds, ["r1"]);
   assertEquals(second, first);
   assertEquals(others, []);
@@ -197,12 +197,15 @@ Deno.test("StubResolver keeps addresses over changes of the resources and over r
   assertEquals(next.events().some((event) => event.tag === "records-changed"), false);
 });
 
-Deno.test("StubResolver fails a query when no addresses are left, and says so", () => {
-  const run = start({ pattern: "*.example.com" }, { maxDomains: 1 });
-  run.ask("a.example.com", "A");
-  run.ask("b.example.com", "A");
-  assertEquals(run.answers(), [`NOERROR: ${PROXY_V4}`, "SERVFAIL:"]);
-  assertEquals(run.events().at(-1), { tag: "addresses-exhausted", domain: "b.example.com" });
+Deno.test("StubResolver takes addresses from the name asked for longest ago when there are too many", () => {
+  const run = start({ pattern: "*.example.com" }, { maxNames: 2 });
+  for (const name of ["a", "b", "c"]) run.ask(`${name}.example.com`, "A");
+  assertEquals(run.answers()[2], "NOERROR: 100.96.0.9,100.96.0.10,100.96.0.11,100.96.0.12");
+  assertEquals(run.events().filter(({ tag }) => tag === "domain-evicted"), [
+    { tag: "domain-evicted", domain: "a.example.com" },
+  ]);
+  run.ask("1.0.96.100.in-addr.arpa", "PTR");
+  assertEquals(run.forwarded().target, SYSTEM);
 });
 
 Deno.test("StubResolver tries the search domain for names of one label", () => {

@@ -22,7 +22,10 @@ export {
   PROXY_RANGE_V4,
   PROXY_RANGE_V6,
   ProxyAddresses,
+  proxyAddressesOf,
+  type ProxyAddressesOptions,
   type ProxyRecord,
+  proxySlotAt,
 } from "./proxy_addresses.ts";
 export { type DnsQuery, forwardedQuery, type ParsedQuery, parseQuery } from "./query.ts";
 export { CLASS_IN, MAX_UDP_MESSAGE, MIN_UDP_MESSAGE, Rcode, RecordType } from "./registry.ts";

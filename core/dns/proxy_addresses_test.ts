@@ -1,12 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ip } from "../ip/address.ts";
-import { PROXY_RANGE_V4, PROXY_RANGE_V6, ProxyAddresses } from "./proxy_addresses.ts";
+import {
+  PROXY_RANGE_V4,
+  PROXY_RANGE_V6,
+  ProxyAddresses,
+  proxyAddressesOf,
+  type ProxyAddressesOptions,
+  type ProxyRecord,
+  proxySlotAt,
+} from "./proxy_addresses.ts";
 import { isSentinel } from "./sentinels.ts";
 
 Deno.test("ProxyAddresses gives every name four addresses of each family and keeps them", () => {
-  const proxies = new ProxyAddresses();
-  assertEquals(proxies.assign("a.example.com")!.map(String), [
+  const { proxies, assign } = start();
+  assertEquals(assign("a.example.com").map(String), [
     "100.96.0.1",
     "100.96.0.2",
     "100.96.0.3",
@@ -16,15 +24,15 @@ Deno.test("ProxyAddresses gives every name four addresses of each family and kee
     "fd00:2021:1111:8000::3",
     "fd00:2021:1111:8000::4",
   ]);
-  assertEquals(proxies.assign("b.example.com")![0]!.text, "100.96.0.5");
-  assertEquals(proxies.assign("a.example.com")![0]!.text, "100.96.0.1");
+  assertEquals(assign("b.example.com")[0]!.text, "100.96.0.5");
+  assertEquals(assign("a.example.com")[0]!.text, "100.96.0.1");
   assertEquals(proxies.size, 2);
 });
 
 Deno.test("ProxyAddresses knows the name of an address", () => {
-  const proxies = new ProxyAddresses();
+  const { proxies, assign } = start();
   for (const domain of ["a", "b"]) {
-    for (const address of proxies.assign(domain)!) {
+    for (const address of assign(domain)) {
       assertEquals(proxies.domainOf(address), domain);
     }
   }
@@ -37,10 +45,10 @@ Deno.test("ProxyAddresses knows the name of an address", () => {
 Deno.test("ProxyAddresses has distinct addresses in its ranges, and none among the sentinels", () => {
   // The sentinels begin at address 290560, which lies in the last slot before them.
   const old = Array.from({ length: 72_600 }, (_, slot) => ({ domain: `o${slot}`, slot }));
-  const proxies = new ProxyAddresses(old);
+  const { assign } = start(old, { maxNames: 100_000 });
   const seen = new Set<string>();
   for (let i = 0; i < 200; i++) {
-    for (const address of proxies.assign(`n${i}`)!) {
+    for (const address of assign(`n${i}`)) {
       assert(!seen.has(address.text), address.text);
       seen.add(address.text);
       assert(!isSentinel(address), address.text);
@@ -51,18 +59,21 @@ Deno.test("ProxyAddresses has distinct addresses in its ranges, and none among t
   assert(seen.has("100.100.112.4"));
 });
 
-Deno.test("ProxyAddresses says so when none are left, and still knows those it gave", () => {
-  const proxies = new ProxyAddresses([], 2);
-  const first = proxies.assign("a");
-  assert(first && proxies.assign("b"));
-  assertEquals(proxies.assign("c"), undefined);
-  assertEquals(proxies.assign("a"), first);
+Deno.test("ProxyAddresses lets the name asked for longest ago make way, and its slot rest", () => {
+  const run = start([], { maxNames: 2, slots: 4 });
+  const slots = ["a", "b", "a", "c", "d", "b"].map((name) => run.proxies.assign(name));
+  assertEquals(slots, [0, 1, 0, 2, 3, 0]);
+  assertEquals(run.evicted(), ["b", "a", "c"]);
+  assertEquals(run.proxies.records().map(({ domain }) => domain), ["d", "b"]);
+  assertEquals(run.proxies.has("a"), false);
+  assertEquals(run.proxies.domainOf(ip("100.96.0.9")), undefined);
 });
 
 Deno.test("ProxyAddresses uses its ranges to the end", () => {
   const last = Math.floor((2 ** 21 - 2) / 4) - 1;
   const proxies = new ProxyAddresses([{ domain: "last", slot: last }]);
-  assertEquals(proxies.addressesOf("last")![3]!.text, "100.127.255.252");
+  assertEquals(proxyAddressesOf(last)[3]!.text, "100.127.255.252");
+  assertEquals(proxies.domainOf(ip("100.127.255.252")), "last");
   assertEquals(new ProxyAddresses([{ domain: "past", slot: last + 1 }]).size, 0);
 });
 
@@ -73,9 +84,12 @@ Deno.test("ProxyAddresses restores what it kept, and leaves out what contradicts
   assertEquals(proxies.records(2).map(({ domain }) => domain), ["c", "a"]);
   const restored = new ProxyAddresses(proxies.records());
   for (const domain of ["a", "b", "c"]) {
-    assertEquals(restored.assign(domain)!.map(String), proxies.assign(domain)!.map(String));
+    assertEquals(restored.assign(domain), proxies.assign(domain));
   }
-  assertEquals(restored.assign("d")![0]!.text, "100.96.0.13");
+  assertEquals(restored.assign("d"), 3);
+  const few = start(proxies.records(), { maxNames: 2 });
+  assertEquals(few.proxies.records().map(({ domain }) => domain), ["b", "c"]);
+  assertEquals(few.evicted(), []);
   const odd = new ProxyAddresses([
     { domain: "a", slot: 1 },
     { domain: "a", slot: 2 },
@@ -94,16 +108,32 @@ Deno.test("ProxyAddresses never gives two names one address, whatever was restor
     domain: fc.stringMatching(/^[a-f]$/),
     slot: fc.integer({ min: -1, max: 12 }),
   });
+  const options = { maxNames: 5, slots: 9 };
   fc.assert(fc.property(fc.array(record), fc.array(fc.stringMatching(/^[a-z]$/)), (old, names) => {
-    const proxies = new ProxyAddresses(old);
+    const { proxies } = start(old, options);
     for (const name of names) proxies.assign(name);
     const owners = new Map<string, string>();
-    for (const { domain } of proxies.records()) {
-      for (const address of proxies.addressesOf(domain)!) {
+    assert(proxies.size <= options.maxNames);
+    for (const { domain, slot } of proxies.records()) {
+      for (const address of proxyAddressesOf(slot)) {
         assertEquals(owners.get(address.text), undefined);
         owners.set(address.text, domain);
         assertEquals(proxies.domainOf(address), domain);
+        assertEquals(proxySlotAt(address.family, address.bytes, 0), slot);
       }
     }
   }));
 });
+
+function start(restored: readonly ProxyRecord[] = [], options: ProxyAddressesOptions = {}) {
+  const proxies = new ProxyAddresses(restored, options);
+  return {
+    proxies,
+    assign: (domain: string) => proxyAddressesOf(proxies.assign(domain)),
+    evicted(): string[] {
+      const all: string[] = [];
+      for (let name; (name = proxies.pollEvicted()) !== undefined;) all.push(name);
+      return all;
+    },
+  };
+}

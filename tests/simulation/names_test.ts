@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { ProxyAddresses } from "@firezone/core/dns";
+import { ProxyAddresses, proxyAddressesOf } from "@firezone/core/dns";
 import { ip, IpAddress, PROTOCOL } from "@firezone/core/ip";
 import { NAT_KINDS } from "@firezone/core/testing";
 import { ADDRESSES, behindNat, IDS, TunnelWorld, udpPacket } from "./tunnel_world.ts";
@@ -8,8 +8,7 @@ const HOST = "db.example.com";
 
 /** The addresses that a client's stub resolver gives to names. */
 const proxies = new ProxyAddresses();
-const addressesOf = (domain: string) => proxies.assign(domain)!;
-const proxyOf = (domain: string) => addressesOf(domain)[0]!;
+const proxyOf = (domain: string) => proxyAddressesOf(proxies.assign(domain))[0]!;
 
 function makeWorld(zone: Record<string, readonly string[]>): TunnelWorld {
   const world = new TunnelWorld({
@@ -25,7 +24,7 @@ function makeWorld(zone: Record<string, readonly string[]>): TunnelWorld {
 function query(world: TunnelWorld, domain: string): void {
   world.client.machine.handleDomainResolved(world.network.now, {
     domain,
-    proxyIps: addressesOf(domain),
+    slot: proxies.assign(domain),
     resourceIds: [IDS.names],
   });
 }
@@ -112,6 +111,7 @@ Deno.test("a name that the gateway cannot resolve goes nowhere until it is asked
   world.network.runFor(2_000);
   assertEquals(world.resolved, [HOST]);
   send(world, HOST, 1);
+  assertEquals(refusal(world), NETWORK_UNREACHABLE);
   assertEquals(world.runUntilGatewayGot(1, 5_000), false);
   world.zone.set(HOST, ["10.7.0.1"]);
   query(world, HOST);

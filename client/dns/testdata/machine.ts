@@ -4,6 +4,7 @@
  * @module
  */
 
+import { proxyAddressesOf } from "@firezone/core/dns";
 import { ip, prefix, socketAddress } from "@firezone/core/ip";
 import dgram from "node:dgram";
 import { TunDevice } from "@firezone/core/os/linux";
@@ -80,8 +81,8 @@ function open(): DnsService {
     recordsPath,
     trusted: [AUTHORITY],
     clock,
-    onDomainResolved: ({ domain, proxyIps, resourceIds }) => {
-      resolved.push(`${domain} ${proxyIps[0]} ${resourceIds}`);
+    onDomainResolved: ({ domain, slot, resourceIds }) => {
+      resolved.push(`${domain} ${proxyAddressesOf(slot)[0]} ${resourceIds}`);
     },
     onSentinelsChanged: (sentinels) => device.setServiceAddresses(sentinels),
     onListening: () => listening.notify(),
@@ -189,8 +190,8 @@ await service.close();
 service = open();
 service.setSystemServers([ip("127.0.0.1")]);
 service.setResources([{ id: "r2", pattern: "**.example.com", ipStack: "dual" }]);
-result["kept"] = service.resolvedDomains().map(({ domain, proxyIps, resourceIds }) =>
-  `${domain} ${proxyIps[0]} ${resourceIds}`
+result["kept"] = service.resolvedDomains().map(({ domain, slot, resourceIds }) =>
+  `${domain} ${proxyAddressesOf(slot)[0]} ${resourceIds}`
 );
 await service.close();
 device.close();
