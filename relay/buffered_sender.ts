@@ -12,7 +12,7 @@
  */
 
 import type { SocketAddress } from "@firezone/core/ip";
-import { SendResult, type UdpSocket } from "@firezone/core/os/linux";
+import { type GatherBatch, SendResult, type UdpSocket } from "@firezone/core/os/linux";
 import { SendQueue } from "@firezone/core/runtime";
 
 /** Datagrams that were not sent; only ever grow. */
@@ -24,7 +24,7 @@ export interface SenderCounters {
 }
 
 /** What the sender of a socket needs of it. */
-export type SendingSocket = Pick<UdpSocket, "send" | "accepted">;
+export type SendingSocket = Pick<UdpSocket, "send" | "sendGathered" | "accepted">;
 
 /** Bytes that may wait in all queues together. */
 const MAX_WAITING_BYTES = 64 << 20;
@@ -44,9 +44,14 @@ export class BufferedSenders {
     return this.#blocked.size > 0;
   }
 
-  /** A sender for a socket. @param maxBytes how much may wait for it */
-  open(socket: SendingSocket, maxBytes: number): BufferedSender {
-    return new BufferedSender(this, socket, maxBytes);
+  /**
+   * A sender for a socket.
+   *
+   * @param source address of ours to send from; undefined: the kernel chooses
+   * @param maxBytes how much may wait for it
+   */
+  open(socket: SendingSocket, source: SocketAddress | undefined, maxBytes: number): BufferedSender {
+    return new BufferedSender(this, socket, source, maxBytes);
   }
 
   /** Offers everything that waits to its socket. */
@@ -75,51 +80,52 @@ export class BufferedSenders {
 export class BufferedSender {
   readonly #senders: BufferedSenders;
   readonly #socket: SendingSocket;
+  readonly #source: SocketAddress | undefined;
   readonly #waiting: SendQueue;
 
   /** Made by {@link BufferedSenders.open}. */
-  constructor(senders: BufferedSenders, socket: SendingSocket, maxBytes: number) {
+  constructor(
+    senders: BufferedSenders,
+    socket: SendingSocket,
+    source: SocketAddress | undefined,
+    maxBytes: number,
+  ) {
     this.#senders = senders;
     this.#socket = socket;
+    this.#source = source;
     this.#waiting = new SendQueue(maxBytes);
   }
 
+  /** Sends one datagram after everything that waits. @param bytes may change after the call */
+  send(destination: SocketAddress, bytes: Uint8Array): void {
+    let result: SendResult = SendResult.WouldBlock;
+    if (this.#waiting.isEmpty) {
+      result = this.#socket.send(this.#source, destination, bytes, 0, bytes.length, 0, 0);
+      if (result === SendResult.Sent) return;
+    }
+    if (result === SendResult.Refused) this.#senders.counters.refused++;
+    else this.#wait(destination, bytes.slice(), 0, 0);
+  }
+
   /**
-   * Sends `buf[start, start + length)`, cut every `segmentSize` bytes unless that is 0, after
-   * everything that waits.
+   * Sends a gathered batch after everything that waits.
    *
-   * @param buf borrowed for the call
+   * @param batch may be cleared after the call
+   * @param ecn ECN field, 0 to 3
    */
-  send(
-    source: SocketAddress | undefined,
-    destination: SocketAddress,
-    buf: Uint8Array,
-    start: number,
-    length: number,
-    segmentSize: number,
-    ecn: number,
-  ): void {
-    const { counters } = this.#senders;
+  sendGathered(destination: SocketAddress, batch: GatherBatch, ecn: number): void {
+    const socket = this.#socket;
     let sent = 0;
     if (this.#waiting.isEmpty) {
-      const result = this.#socket.send(source, destination, buf, start, length, segmentSize, ecn);
+      const result = socket.sendGathered(this.#source, destination, batch, ecn);
       if (result === SendResult.Sent) return;
       if (result === SendResult.Refused) {
-        counters.refused += datagramsIn(length, segmentSize);
+        this.#senders.counters.refused += batch.count;
         return;
       }
-      sent = this.#socket.accepted;
+      sent = socket.accepted;
     }
-    const rest = length - sent;
-    // A datagram without bytes is not worth a queue that could hold any number of them.
-    if (rest === 0 || !this.#senders.hasRoom(rest)) {
-      counters.queueFull += datagramsIn(rest, segmentSize);
-      return;
-    }
-    const before = this.#waiting.bytes;
-    const bytes = buf.slice(start + sent, start + length);
-    counters.queueFull += this.#waiting.push({ source, destination, bytes, segmentSize, ecn });
-    this.#senders.noteWaiting(this, this.#waiting.bytes - before);
+    this.#wait(destination, batch.copy(sent), batch.count > 1 ? batch.segmentSize : 0, ecn);
   }
 
   /** Offers what waits; true when nothing waits any more. */
@@ -134,6 +140,24 @@ export class BufferedSender {
   close(): void {
     this.#senders.noteWaiting(this, -this.#waiting.bytes);
     this.#senders.forget(this);
+  }
+
+  #wait(
+    destination: SocketAddress,
+    bytes: Uint8Array,
+    segmentSize: number,
+    ecn: number,
+  ): void {
+    const { counters } = this.#senders;
+    // A datagram without bytes is not worth a queue that could hold any number of them.
+    if (bytes.length === 0 || !this.#senders.hasRoom(bytes.length)) {
+      counters.queueFull += datagramsIn(bytes.length, segmentSize);
+      return;
+    }
+    const before = this.#waiting.bytes;
+    const source = this.#source;
+    counters.queueFull += this.#waiting.push({ source, destination, bytes, segmentSize, ecn });
+    this.#senders.noteWaiting(this, this.#waiting.bytes - before);
   }
 
   #drain(): boolean {

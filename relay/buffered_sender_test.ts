@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type SocketAddress, socketAddress } from "@firezone/core/ip";
-import { SendResult } from "@firezone/core/os/linux";
+import { GatherBatch, SendResult } from "@firezone/core/os/linux";
 import { BufferedSenders, type SendingSocket } from "./buffered_sender.ts";
 
 const PEER = socketAddress("192.0.2.9:7000");
@@ -9,7 +9,7 @@ const PEER = socketAddress("192.0.2.9:7000");
 Deno.test("BufferedSender keeps what a full socket did not take and sends it first, in order", () => {
   const senders = new BufferedSenders();
   const socket = new FakeSocket();
-  const sender = senders.open(socket, 1 << 20);
+  const sender = senders.open(socket, undefined, 1 << 20);
   send(sender, [1]);
   assertEquals([socket.taken, senders.isBlocked], [[1], false]);
   socket.room = 2;
@@ -30,7 +30,10 @@ Deno.test("BufferedSender keeps what a full socket did not take and sends it fir
 Deno.test("A full BufferedSender does not hold up the others", () => {
   const senders = new BufferedSenders();
   const [full, free] = [new FakeSocket(), new FakeSocket()];
-  const [first, second] = [senders.open(full, 1000), senders.open(free, 1000)];
+  const [first, second] = [
+    senders.open(full, undefined, 1000),
+    senders.open(free, undefined, 1000),
+  ];
   full.room = 0;
   send(first, [1]);
   send(second, [2]);
@@ -41,7 +44,7 @@ Deno.test("A full BufferedSender does not hold up the others", () => {
 Deno.test("BufferedSender drops and counts what exceeds its bound, oldest first", () => {
   const senders = new BufferedSenders();
   const socket = new FakeSocket();
-  const sender = senders.open(socket, 3);
+  const sender = senders.open(socket, undefined, 3);
   socket.room = 0;
   for (const n of [1, 2, 3, 4, 5]) send(sender, [n]);
   assertEquals(senders.counters.queueFull, 2);
@@ -57,7 +60,7 @@ Deno.test("All BufferedSenders together have a bound, whatever each may keep", (
   while (senders.counters.queueFull === 0) {
     const socket = new FakeSocket();
     socket.room = 0;
-    senders.open(socket, 1 << 30).send(undefined, PEER, big, 0, big.length, 0, 0);
+    senders.open(socket, undefined, 1 << 30).send(PEER, big);
     count++;
   }
   assert(count > 100 && count < 2000, `${count} datagrams`);
@@ -66,7 +69,7 @@ Deno.test("All BufferedSenders together have a bound, whatever each may keep", (
 Deno.test("BufferedSender counts what is refused and goes on, also from its queue", () => {
   const senders = new BufferedSenders();
   const socket = new FakeSocket();
-  const sender = senders.open(socket, 1000);
+  const sender = senders.open(socket, undefined, 1000);
   socket.refuses = true;
   send(sender, [1, 2]);
   assertEquals(senders.counters.refused, 2);
@@ -81,16 +84,16 @@ Deno.test("BufferedSender counts what is refused and goes on, also from its queu
 Deno.test("An empty datagram that finds a full socket is dropped, not kept", () => {
   const senders = new BufferedSenders();
   const socket = new FakeSocket();
-  const sender = senders.open(socket, 1000);
+  const sender = senders.open(socket, undefined, 1000);
   socket.room = 0;
-  sender.send(undefined, PEER, new Uint8Array(1), 0, 0, 0, 0);
+  sender.send(PEER, new Uint8Array(0));
   assertEquals([senders.counters.queueFull, senders.isBlocked], [1, false]);
 });
 
 Deno.test("A closed BufferedSender holds nothing and is not tried again", () => {
   const senders = new BufferedSenders();
   const socket = new FakeSocket();
-  const sender = senders.open(socket, 1000);
+  const sender = senders.open(socket, undefined, 1000);
   socket.room = 0;
   send(sender, [1, 2]);
   sender.close();
@@ -108,7 +111,7 @@ Deno.test("Whatever room a socket has when, nothing is lost, doubled or overtake
   fc.assert(fc.property(fc.array(step), (steps) => {
     const senders = new BufferedSenders();
     const socket = new FakeSocket();
-    const sender = senders.open(socket, 1 << 20);
+    const sender = senders.open(socket, undefined, 1 << 20);
     let next = 0;
     for (const s of steps) {
       if ("send" in s) send(sender, Array.from({ length: s.send }, () => next++ & 0xff));
@@ -149,10 +152,25 @@ class FakeSocket implements SendingSocket {
       ? SendResult.WouldBlock
       : SendResult.NoBuffers;
   }
+
+  sendGathered(
+    source: SocketAddress | undefined,
+    destination: SocketAddress,
+    batch: GatherBatch,
+  ): SendResult {
+    return this.send(source, destination, batch.copy(0), 0, batch.bytes);
+  }
 }
 
-/** Sends datagrams of one byte each, all at once. */
+/** Sends datagrams of one byte each, all at once; a single one as it is. */
 function send(sender: ReturnType<BufferedSenders["open"]>, bytes: readonly number[]): void {
   const buf = new Uint8Array([99, ...bytes, 99]);
-  sender.send(undefined, PEER, buf, 1, bytes.length, bytes.length > 1 ? 1 : 0, 0);
+  if (bytes.length === 1) sender.send(PEER, buf.subarray(1, 2));
+  else {
+    const batch = new GatherBatch(buf);
+    for (const i of bytes.keys()) batch.add(1 + i, 1);
+    sender.sendGathered(PEER, batch, 0);
+  }
+  // It is the caller's again.
+  buf.fill(98);
 }

@@ -3,12 +3,12 @@
  *
  *     ┌► epoll_wait, until the server's deadline
  *     │    control ─────────► orders of the main thread
- *     │    listen sockets ──► handleClientInput ─┬─► send batch ──► one sendmsg per run of datagrams
+ *     │    listen sockets ──► handleClientInput ─┬─► forward batch ──► one sendmsg per run of datagrams
  *     │    allocations ─────► handlePeerInput ───┤
  *     │    siblings ────────► handlePeerInput ───┴─► pipes to siblings, one write per burst
- *     └─── sockets to open and close, answers, flush
+ *     └─── sockets to open and close, answers
  *
- * Fairness: a socket gets a few reads and then lets the others have theirs; a turn ends after so many
+ * Fairness: a socket gets one read and then lets the others have theirs; a turn ends after so many
  * datagrams, even if sockets that are ready had no read yet. They are the first of the next turn, but
  * for the listen sockets, which are read in every turn, because all clients share them.
  *
@@ -17,7 +17,7 @@
  * and the set of sockets is complete. So nobody is served before {@link RelayLoop.serve}.
  *
  * Owns: sockets, buffers, `now`. Does not own: what is relayed, see `server.ts`.
- * Cost: a copy of the payload per packet; system calls are shared by the packets of a burst.
+ * Cost: payloads are not copied; system calls are shared by the packets of a burst.
  * @module
  */
 
@@ -30,18 +30,13 @@ import {
   SendStructs,
   UdpSocket,
 } from "@firezone/core/os/linux";
-import {
-  type DatagramSink,
-  monotonicNow,
-  SendBatch,
-  SinkResult,
-  wallClockNow,
-} from "@firezone/core/runtime";
+import { monotonicNow, wallClockNow } from "@firezone/core/runtime";
 import { type Logger, logger } from "@firezone/core/telemetry";
-import { CHANNEL_DATA_HEADER_LENGTH, writeChannelDataHeader } from "@firezone/core/turn";
+import { CHANNEL_DATA_HEADER_LENGTH } from "@firezone/core/turn";
 import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
-import { type BufferedSender, BufferedSenders } from "./buffered_sender.ts";
+import { ForwardBatch } from "./forward_batch.ts";
 import { Forwarding } from "./forwarding.ts";
+import { type BufferedSender, BufferedSenders } from "./buffered_sender.ts";
 import type { LoopDrops } from "./report.ts";
 import { RequestLog } from "./request_log.ts";
 import type { RelayCommand, RelayServer } from "./server.ts";
@@ -79,8 +74,6 @@ export interface RelayLoopOptions {
 /** The sockets of an allocation. */
 interface AllocationSockets {
   readonly id: number;
-  /** Names these sockets in the send batch. */
-  readonly source: SocketAddress;
   readonly byFamily: ReadonlyMap<Family, Socket>;
 }
 
@@ -95,10 +88,9 @@ const SIBLINGS_TOKEN = 0xfffffffe;
 /** Added to the port for IPv6; port 0 stands for the listen socket. */
 const IPV6_TOKEN = 0x10000;
 /** Messages per read; with GRO each may be dozens of datagrams. */
-const SLOTS = 16;
-/** Reads that a socket gets before the others have theirs. */
-const LISTEN_READS = 4;
-const ALLOCATION_READS = 2;
+const SLOTS = 64;
+/** Packets of siblings per turn, each of which holds many. */
+const SIBLING_READS = 4;
 /** Datagrams after which a turn ends: some five milliseconds. */
 const TURN_DATAGRAMS = 2048;
 const LISTEN_BUFFER = 16 << 20;
@@ -112,10 +104,7 @@ const RETRY_MS = 1;
 const COMPLAINT_INTERVAL_MS = 60_000;
 
 /** See the head of this file. */
-export class RelayLoop implements DatagramSink {
-  /** All bytes of the last send: what does not go now waits here, not in the batch. */
-  accepted = 0;
-
+export class RelayLoop {
   readonly #options: RelayLoopOptions;
   readonly #server: RelayServer;
   readonly #log: Logger = logger("relay");
@@ -124,10 +113,11 @@ export class RelayLoop implements DatagramSink {
   readonly #slots = new ReceiveSlots(SLOTS);
   readonly #structs = { 4: new SendStructs(4), 6: new SendStructs(6) } as const;
   readonly #addresses = new SocketAddressCache();
-  readonly #batch: SendBatch;
+  readonly #batch = new ForwardBatch(this.#slots.buffer);
   readonly #senders = new BufferedSenders();
   readonly #forwarding = new Forwarding();
   readonly #siblings: WorkerMailbox | undefined;
+  readonly #siblingBatch: ForwardBatch | undefined;
   readonly #listen = new Map<Family, Socket>();
   readonly #allocations = new Map<number, AllocationSockets>();
   readonly #sendFrom = new Map<Family, SocketAddress>();
@@ -146,11 +136,11 @@ export class RelayLoop implements DatagramSink {
   constructor(options: RelayLoopOptions) {
     this.#options = options;
     this.#server = options.server;
-    this.#batch = new SendBatch(this, { lanes: 16 });
     for (const [family, address] of options.sendFrom) {
       this.#sendFrom.set(family, new SocketAddress(address, options.listenPort));
     }
     this.#siblings = options.siblings;
+    this.#siblingBatch = options.siblings && new ForwardBatch(options.siblings.buffer);
     this.#epoll.add(options.controlFd, CONTROL_TOKEN, { readable: true });
     try {
       for (const family of options.bind.keys()) {
@@ -215,28 +205,6 @@ export class RelayLoop implements DatagramSink {
     return { oversized: this.#oversized, refused, queueFull, workerBusy };
   }
 
-  /** Sends a run of datagrams; `source` names an allocation, none the listen socket. */
-  send(
-    source: SocketAddress | undefined,
-    destination: SocketAddress,
-    buf: Uint8Array,
-    start: number,
-    length: number,
-    segmentSize: number,
-    ecn: number,
-  ): SinkResult {
-    const sockets = source === undefined
-      ? this.#listen
-      : this.#allocations.get(source.port)?.byFamily;
-    const sender = sockets?.get(destination.family)?.sender;
-    this.accepted = length;
-    // The allocation has ended while its datagrams waited.
-    if (sender === undefined) return SinkResult.Refused;
-    const from = this.#sendFrom.get(destination.family);
-    sender.send(from, destination, buf, start, length, segmentSize, ecn);
-    return SinkResult.Sent;
-  }
-
   #waitMs(): number {
     const wait = Math.max(0, this.#server.pollTimeout() - monotonicNow());
     return this.#senders.isBlocked ? Math.min(wait, RETRY_MS) : wait;
@@ -254,17 +222,13 @@ export class RelayLoop implements DatagramSink {
   }
 
   #read(now: Millis, { udp }: Socket, port: number): void {
-    const reads = port === 0 ? LISTEN_READS : ALLOCATION_READS;
-    for (let i = 0; i < reads; i++) {
-      const messages = udp.receive();
-      for (let m = 0; m < messages; m++) {
-        if (port === 0) this.#fromClient(now, udp, m);
-        else this.#fromPeer(now, udp, m, port);
-      }
-      if (messages > 0) this.#settle(now);
-      if (messages < SLOTS) return;
+    const messages = udp.receive();
+    for (let m = 0; m < messages; m++) {
+      if (port === 0) this.#fromClient(now, udp, m);
+      else this.#fromPeer(now, udp, m, port);
     }
-    this.#isExhausted = true;
+    if (messages > 0) this.#settle(now);
+    if (messages === SLOTS) this.#isExhausted = true;
   }
 
   #fromClient(now: Millis, socket: UdpSocket, message: number): void {
@@ -283,7 +247,7 @@ export class RelayLoop implements DatagramSink {
       }
       client ??= socket.from(message);
       if (server.handleClientInput(now, this.#wall, client, buffer, at, until, this.#forwarding)) {
-        this.#forward(buffer, ecn);
+        this.#forward(this.#batch, buffer, ecn);
       }
     }
   }
@@ -300,7 +264,7 @@ export class RelayLoop implements DatagramSink {
       const until = Math.min(at + step, end);
       this.#left--;
       if (server.handlePeerInput(now, peer, port, at, until, this.#forwarding)) {
-        this.#forward(socket.buffer, ecn);
+        this.#forward(this.#batch, socket.buffer, ecn);
       }
       at += step;
     } while (at < end);
@@ -308,59 +272,48 @@ export class RelayLoop implements DatagramSink {
 
   #readSiblings(now: Millis): void {
     const mailbox = this.#siblings!;
-    for (let i = 0; i < LISTEN_READS && mailbox.receive(); i++) {
+    for (let i = 0; i < SIBLING_READS && mailbox.receive(); i++) {
       while (mailbox.next()) {
         const { family, peerPort, port, start, end } = mailbox;
         const { bytes } = this.#options.publicAddresses.get(family)!;
         const peer = this.#addresses.get(family, bytes, 0, peerPort);
         this.#left--;
         if (this.#server.handlePeerInput(now, peer, port, start, end, this.#forwarding)) {
-          this.#forward(mailbox.buffer, mailbox.ecn);
+          this.#forward(this.#siblingBatch!, mailbox.buffer, mailbox.ecn);
         }
       }
       this.#settle(now);
     }
   }
 
-  /** Copies a payload to where it will be sent from. */
-  #forward(buf: Uint8Array, ecn: number): void {
-    const to = this.#forwarding;
-    const batch = this.#batch;
-    const { start, end } = to;
-    const length = end - start;
-    if (to.direction === "client") {
-      const framed = CHANNEL_DATA_HEADER_LENGTH + length;
-      if (framed > MAX_DATAGRAM) {
-        this.#oversized++;
-        return;
+  /** Sends application data on. @param batch that of `buf` */
+  #forward(batch: ForwardBatch, buf: Uint8Array, ecn: number): void {
+    const { direction, destination, start, end, allocationPort, channel } = this.#forwarding;
+    const { family } = destination;
+    if (direction === "client") {
+      if (CHANNEL_DATA_HEADER_LENGTH + end - start > MAX_DATAGRAM) this.#oversized++;
+      else {
+        const { sender } = this.#listen.get(family)!;
+        batch.addFramed(sender, destination, ecn, channel, start, end);
       }
-      const at = batch.reserve(undefined, to.destination, framed, ecn);
-      const dataAt = writeChannelDataHeader(batch.buffer, at, to.channel, length);
-      batch.buffer.set(buf.subarray(start, end), dataAt);
-      return batch.commit(framed);
-    }
-    if (to.direction === "sibling") {
-      const { port, family } = to.destination;
-      this.#siblings?.put(port, to.allocationPort, family, ecn, buf, start, end);
       return;
     }
-    const source = this.#allocations.get(to.allocationPort)?.source;
-    if (source === undefined) return;
-    if (length === 0) return this.#sendNothing(source, to.destination, ecn);
-    const at = batch.reserve(source, to.destination, length, ecn);
-    batch.buffer.set(buf.subarray(start, end), at);
-    batch.commit(length);
+    if (direction === "sibling") {
+      const { port } = destination;
+      this.#siblings?.put(port, allocationPort, family, ecn, buf, start, end);
+      return;
+    }
+    const socket = this.#allocations.get(allocationPort)?.byFamily.get(family);
+    if (socket !== undefined) batch.add(socket.sender, destination, ecn, start, end);
   }
 
-  /** Sends a datagram without bytes, which a batch cannot hold, after what was collected before it. */
-  #sendNothing(source: SocketAddress, destination: SocketAddress, ecn: number): void {
-    this.#batch.flush();
-    this.send(source, destination, this.#batch.buffer, 0, 0, 0, ecn);
-  }
-
-  /** Opens and closes sockets, sends answers, lets the batch go. */
+  /** Lets go what was collected, opens and closes sockets, sends answers. */
   #settle(now: Millis): void {
     const server = this.#server;
+    this.#senders.retry();
+    this.#batch.flush();
+    this.#siblingBatch?.flush();
+    this.#siblings?.flush();
     for (let command; (command = server.pollCommand()) !== undefined;) {
       this.#requestLog.noteCommand(command);
       if (command.tag === "create-allocation") this.#create(now, command);
@@ -368,11 +321,9 @@ export class RelayLoop implements DatagramSink {
     }
     for (let transmit; (transmit = server.pollTransmit()) !== undefined;) {
       this.#requestLog.noteAnswer(transmit);
-      this.#batch.transmit(transmit);
+      const { destination, payload } = transmit;
+      this.#listen.get(destination.family)?.sender.send(destination, payload);
     }
-    this.#senders.retry();
-    this.#batch.flush();
-    this.#siblings?.flush();
   }
 
   #create(now: Millis, command: RelayCommand): void {
@@ -390,8 +341,7 @@ export class RelayLoop implements DatagramSink {
       this.#complain(now, port, error);
       return this.#server.handleAllocationFailed(now, id);
     }
-    const source = byFamily.values().next().value!.udp.bound;
-    this.#allocations.set(port, { id, source, byFamily });
+    this.#allocations.set(port, { id, byFamily });
     this.#server.handleAllocationCreated(now, id);
     this.#options.onAllocated(command);
   }
@@ -401,8 +351,6 @@ export class RelayLoop implements DatagramSink {
     const sockets = this.#allocations.get(port);
     // It was given up before it was opened.
     if (sockets?.id !== id) return;
-    // What the last turns have collected still goes out.
-    this.#batch.flush();
     this.#allocations.delete(port);
     for (const socket of sockets.byFamily.values()) close(socket);
     this.#options.onEnded(command);
@@ -434,11 +382,12 @@ export class RelayLoop implements DatagramSink {
       receiveBuffer: bufferSize,
       sendBuffer: bufferSize,
       reusePort: isShared,
+      localAddresses: false,
       slots: this.#slots,
       structs: this.#structs[family],
       addresses: this.#addresses,
     });
-    return { udp, sender: this.#senders.open(udp, queueSize) };
+    return { udp, sender: this.#senders.open(udp, this.#sendFrom.get(family), queueSize) };
   }
 
   /** Closes all sockets. */
@@ -457,7 +406,7 @@ function close({ udp, sender }: Socket): void {
   udp.close();
 }
 
-/** The largest datagram that a batch takes. */
+/** The largest datagram that IPv4 can carry. */
 const MAX_DATAGRAM = 65_507;
 
 function tokenOf(family: Family, port: number): number {

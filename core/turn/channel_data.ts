@@ -88,6 +88,11 @@ export function parseChannelData(
   return Parse.Ok;
 }
 
+/** The header as a big-endian u32. @param length of the application data in bytes, at most 65,535 */
+export function channelDataHeader(channel: ChannelNumber, length: number): number {
+  return channel << 16 | length;
+}
+
 /**
  * Writes the header at `buf[offset]`, in front of application data that already is there.
  *

@@ -5,18 +5,28 @@
  * processor. Each round takes every load through one relay after the other, so that what else the
  * machine does meets both alike; the report gives medians over the rounds.
  *
+ * Packets cross the cable as with a usual network card; `--cable` knows two others, see
+ * `relay_network.ts`.
+ *
  * A run offers more than a relay can carry and counts what comes through; then it offers half of that
  * and counts what is lost. Processor time is that of the relay's process alone.
  *
- * Needs root and taskset; turnserver (Debian package coturn) for the comparison.
+ * Needs root, taskset and, for the usual cable, ethtool; turnserver (Debian package coturn) for the
+ * comparison.
  * @module
  */
 
-import { Command, InvalidArgumentError } from "@std/cli";
+import { Command, InvalidArgumentError, Option } from "@std/cli";
 import { findCommand } from "@firezone/tests/requirements";
 import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
 import type { Direction } from "./relay_crowd.ts";
-import { type LoadProcess, RelayNetwork, type RunningRelay } from "./relay_network.ts";
+import {
+  type Cable,
+  CABLES,
+  type LoadProcess,
+  RelayNetwork,
+  type RunningRelay,
+} from "./relay_network.ts";
 import {
   type Load,
   loadName,
@@ -35,7 +45,7 @@ interface Options {
   readonly clients: number;
   readonly cores: readonly number[];
   readonly systems: readonly string[];
-  readonly offloads: boolean;
+  readonly cable: Cable;
   readonly quick: boolean;
   readonly json: boolean;
 }
@@ -55,8 +65,9 @@ export async function main(args: readonly string[]): Promise<number> {
     console.error(`bench relay: cannot run here: it ${error.message}`);
     return 1;
   }
-  if (findCommand("taskset") === undefined) {
-    console.error("bench relay: cannot run here: it needs the command taskset");
+  for (const command of ["taskset", ...options.cable === "card" ? ["ethtool"] : []]) {
+    if (findCommand(command) !== undefined) continue;
+    console.error(`bench relay: cannot run here: it needs the command ${command}`);
     return 1;
   }
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -64,7 +75,7 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const [relayCore, loadCore] = options.cores;
   await using network = await RelayNetwork.create(PREFIX, {
-    hasOffloads: options.offloads,
+    cable: options.cable,
     loadCore: loadCore!,
   });
   const relays: RunningRelay[] = [];
@@ -152,7 +163,7 @@ function report(relays: readonly RunningRelay[], runs: readonly RelayRun[], opti
     rounds: options.rounds,
     seconds: options.seconds,
     clients: options.clients,
-    offloads: options.offloads,
+    cable: options.cable,
     systems: Object.fromEntries(relays.map(({ name, detail }) => [name, detail])),
   };
   if (options.json) return console.log(JSON.stringify({ ...about, goals, cells, runs }, null, 2));
@@ -162,9 +173,9 @@ function report(relays: readonly RunningRelay[], runs: readonly RelayRun[], opti
   }
   console.log(
     `\n${about.date}, Linux ${about.kernel}, ${about.clients} clients, ` +
-      `${about.offloads ? "with" : "without"} offloads, ` +
       `medians of ${about.rounds} runs of ${about.seconds} s`,
   );
+  console.log(`cable "${about.cable}": ${CABLES[about.cable]}`);
   for (const { name, detail } of relays) console.log(`${name}: ${detail}`);
 }
 
@@ -197,7 +208,10 @@ function parseOptions(args: readonly string[]): Options {
     .option("--clients <n>", "clients with a channel each", positive, 8)
     .option("--cores <relay,load>", "the processors to use", numbers, [0, 1])
     .option("--systems <list>", names.join(", "), words(names), names)
-    .option("--offloads", "let bursts cross the cable as one, as good cards do", false)
+    .addOption(
+      new Option("--cable <kind>", "how packets cross that go together")
+        .choices(Object.keys(CABLES)).default("card"),
+    )
     .option("--quick", "one round of one second, bursts alone: half a minute", false)
     .option("--json", "print everything as JSON", false)
     .allowExcessArguments(false);

@@ -4,8 +4,8 @@
  *     load ── 10.77.0.1/30, fd77::1 ═══════ 10.77.0.2/30, fd77::2 ── relay
  *       └ lo: 10.78.0.0/15, routed, so that load has as many addresses as it likes
  *
- * Every packet crosses the cable alone, as it would come from a network card without offloads. With
- * offloads a burst that was sent at once crosses it as one, as cards that segment and glue do it.
+ * What cards and their drivers do to packets that go together decides what a relay's work costs, so the
+ * cable can be one of three, see {@link CABLES}.
  *
  * Everything ends with this process, whatever ends it.
  * @module
@@ -24,6 +24,19 @@ export const ADDRESS = {
 } as const;
 /** What load may send from. */
 export const CROWD = "10.78.0.0/15";
+
+/** How packets cross the cable that were sent at once. */
+export const CABLES = {
+  /** One by one, and are handed to the relay so: what the simplest of virtual cards do. */
+  bare: "packets cross alone and arrive alone",
+  /** One by one, and the relay's kernel glues what arrives together (GRO), as Linux does on any card. */
+  card: "packets cross alone, the kernel glues what arrives together",
+  /** As one: what cards do that segment and glue by themselves. */
+  offloads: "packets cross as they were sent, without being cut apart",
+} as const;
+
+/** One of {@link CABLES}. */
+export type Cable = keyof typeof CABLES;
 
 const STAMP_SECRET = "ab".repeat(32);
 const COTURN_USER = { username: "load", password: "of packets", realm: "firezone" } as const;
@@ -48,8 +61,8 @@ export interface RunningRelay {
 
 /** How the network is made. */
 export interface NetworkOptions {
-  /** Whether bursts cross the cable as one; by default they do not. */
-  readonly hasOffloads?: boolean;
+  /** "bare" unless said otherwise; "card" needs ethtool. */
+  readonly cable?: Cable;
   /**
    * The processor that receives what the relay sends: on a cable between two machines that work is
    * not the sender's, so it should not count as the relay's. Left out, the relay's does it.
@@ -75,7 +88,7 @@ export class RelayNetwork implements AsyncDisposable {
 
   /** Makes the namespaces. @param prefix of their names */
   static async create(prefix: string, options: NetworkOptions = {}): Promise<RelayNetwork> {
-    const { hasOffloads = false, loadCore } = options;
+    const { cable = "bare", loadCore } = options;
     const namespaces = await Namespaces.create(prefix, ["relay", "load"]);
     await namespaces.link(["load", "eth0"], ["relay", "eth0"]);
     const [load, relay] = [namespaces.get("load"), namespaces.get("relay")];
@@ -91,8 +104,13 @@ export class RelayNetwork implements AsyncDisposable {
       "link set eth0 up",
       `route add ${CROWD} via ${ADDRESS.load}`,
     );
-    if (!hasOffloads) {
+    if (cable !== "offloads") {
       for (const namespace of [load, relay]) await namespace.ip("link set eth0 gso_max_segs 1");
+    }
+    if (cable === "card") {
+      // A veth device glues only what comes from one that cannot segment.
+      await setFeature(load, "tso", "off");
+      await setFeature(relay, "gro", "on");
     }
     if (loadCore !== undefined) await receiveOn(load, loadCore);
     return new RelayNetwork(namespaces);
@@ -252,6 +270,13 @@ export class LoadProcess implements AsyncDisposable {
     const [line, ...rest] = this.#text.split("\n");
     this.#text = rest.join("\n");
     return JSON.parse(line!);
+  }
+}
+
+async function setFeature(namespace: Namespace, feature: string, value: string): Promise<void> {
+  const { code, stderr } = await namespace.run(["ethtool", "-K", "eth0", feature, value]);
+  if (code !== 0) {
+    throw new Error(`Cannot turn ${feature} ${value} in ${namespace.name}: ${stderr}`);
   }
 }
 

@@ -20,7 +20,7 @@ const PREFIX_SIZE = 4;
 
 /** A list of datagrams for one destination. Fill it, send it, {@link clear} it. */
 export class GatherBatch {
-  readonly #buffer: ArrayBufferLike; // held: its address is in the list
+  readonly #buffer: Uint8Array; // held: its address is in the list
   readonly #base: number;
   readonly #iovecs = new Memory(MAX_SEGMENTS * 2 * IOVEC_SIZE);
   readonly #prefixes = new Memory(MAX_SEGMENTS * PREFIX_SIZE);
@@ -33,8 +33,8 @@ export class GatherBatch {
 
   /** An empty batch over a buffer, such as {@link UdpSocket.buffer}, that is never resized or transferred. */
   constructor(buffer: Uint8Array) {
-    this.#buffer = buffer.buffer;
-    this.#base = addressOf(this.#buffer) + buffer.byteOffset;
+    this.#buffer = buffer;
+    this.#base = addressOf(buffer.buffer) + buffer.byteOffset;
   }
 
   /** Datagrams in the batch. */
@@ -69,6 +69,24 @@ export class GatherBatch {
     this.#part(this.#prefixes.address, at, PREFIX_SIZE);
     if (length > 0) this.#part(this.#base, offset, length);
     return true;
+  }
+
+  /** A copy of what comes after the first `from` bytes, for datagrams that must wait. */
+  copy(from: number): Uint8Array {
+    const bytes = new Uint8Array(this.#bytes);
+    let at = 0;
+    for (let i = 0; i < this.#iovecCount; i++) {
+      const address = this.#iovecs.getAddress(i * IOVEC_SIZE);
+      const length = this.#iovecs.u32[(i * IOVEC_SIZE + 8) >> 2]!;
+      const prefixAt = address - this.#prefixes.address;
+      const isPrefix = prefixAt >= 0 && prefixAt < MAX_SEGMENTS * PREFIX_SIZE;
+      const [source, start] = isPrefix
+        ? [this.#prefixes.bytes, prefixAt]
+        : [this.#buffer, address - this.#base];
+      bytes.set(source.subarray(start, start + length), at);
+      at += length;
+    }
+    return bytes.subarray(from);
   }
 
   /** Empties the batch. */

@@ -34,3 +34,30 @@ Deno.test({
     }));
   },
 });
+
+Deno.test({
+  name: "GatherBatch copies what it would have sent, from any datagram on",
+  ...onLinux,
+  fn() {
+    const part = fc.record({ offset: fc.nat(1000), prefixed: fc.boolean() });
+    const buffer = Uint8Array.from({ length: 1100 }, (_, i) => i * 7);
+    fc.assert(fc.property(fc.array(part, { maxLength: 30 }), fc.nat(30), (parts, skip) => {
+      // As a part of a larger buffer, as receive slots may be.
+      const whole = new Uint8Array(1200);
+      whole.set(buffer, 100);
+      const batch = new GatherBatch(whole.subarray(100));
+      const expected: number[] = [];
+      for (const [i, { offset, prefixed }] of parts.entries()) {
+        if (prefixed) {
+          batch.addPrefixed(0x4000_0000 + i, offset, 46);
+          expected.push(0x40, 0, 0, i, ...buffer.subarray(offset, offset + 46));
+        } else {
+          batch.add(offset, 50);
+          expected.push(...buffer.subarray(offset, offset + 50));
+        }
+      }
+      const from = Math.min(skip, parts.length) * 50;
+      assertEquals([...batch.copy(from)], expected.slice(from));
+    }));
+  },
+});

@@ -36,6 +36,11 @@ export class Memory {
     this.u32[offset >> 2] = address; // stored modulo 2^32
     this.u32[(offset >> 2) + 1] = address / 0x1_0000_0000;
   }
+
+  /** Reads the address at `offset`, a multiple of four. */
+  getAddress(offset: number): number {
+    return this.u32[offset >> 2]! + this.u32[(offset >> 2) + 1]! * 0x1_0000_0000;
+  }
 }
 
 /** Address of a buffer's first byte. The caller keeps the buffer alive and neither resizes nor transfers it. */

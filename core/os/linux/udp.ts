@@ -83,6 +83,8 @@ export interface UdpSocketOptions {
   readonly structs?: SendStructs;
   /** Whether the kernel may glue datagrams of one sender together; true if absent. */
   readonly receiveOffload?: boolean;
+  /** Whether {@link UdpSocket.local} is wanted, which costs a little per message; true if absent. */
+  readonly localAddresses?: boolean;
   /** Where address objects come from, to share them between sockets; one of its own if absent. */
   readonly addresses?: SocketAddressCache;
 }
@@ -256,12 +258,13 @@ function configure(fd: Fd, options: UdpSocketOptions): void {
   }
   // Kernels before 5.0 lack it and deliver datagram by datagram.
   if (options.receiveOffload !== false) setOption(fd, SOL_UDP, UDP_GRO, 1);
+  const wantsLocal = options.localAddresses !== false;
   if (options.family === 4) {
-    require(IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
+    if (wantsLocal) require(IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
     setOption(fd, IPPROTO_IP, IP_RECVTOS, 1);
   } else {
     require(IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY");
-    require(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
+    if (wantsLocal) require(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
     setOption(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
     // A temporary address would end long-lived paths when it expires.
     setOption(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);

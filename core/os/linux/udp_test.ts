@@ -51,6 +51,18 @@ for (const family of [4, 6] as const) {
 }
 
 Deno.test({
+  name: "UdpSocket that was not asked to does not look where a message came to",
+  ...onLinux,
+  fn() {
+    using a = UdpSocket.open({ family: 4, port: 0 });
+    using b = UdpSocket.open({ family: 4, port: 0, localAddresses: false });
+    a.send(undefined, new SocketAddress(ip("127.0.0.1"), b.localPort), pattern(9), 0, 9, 0, 1);
+    const got = receiveAll(b, 9);
+    assertEquals([got.local, got.ecn], [b.bound.key, 1]);
+  },
+});
+
+Deno.test({
   name: "UdpSocket sends a gathered batch with bytes skipped and with prefixes",
   ...onLinux,
   fn() {
