@@ -7,8 +7,6 @@
  * @module
  */
 
-import { readU16 } from "../bytes/fields.ts";
-
 /**
  * Sum of `buf[start, end)` as 16-bit words in network order, an odd last byte padded with zero.
  * Two bytes at a time: for headers, and the twin by which {@link sumView} is checked.
@@ -103,20 +101,4 @@ export function sumPseudoHeader(
  */
 export function updateChecksum(checksum: number, oldWord: number, newWord: number): number {
   return finishChecksum((~checksum & 0xffff) + (~oldWord & 0xffff) + newWord);
-}
-
-/** Same as {@link updateChecksum} for bytes: `oldBuf[oldStart, +length)` became `newBuf[newStart, +length)`, an even length. */
-export function updateChecksumBytes(
-  checksum: number,
-  oldBuf: Uint8Array,
-  oldStart: number,
-  newBuf: Uint8Array,
-  newStart: number,
-  length: number,
-): number {
-  let sum = ~checksum & 0xffff;
-  for (let i = 0; i < length; i += 2) {
-    sum += (~readU16(oldBuf, oldStart + i) & 0xffff) + readU16(newBuf, newStart + i);
-  }
-  return finishChecksum(sum);
 }

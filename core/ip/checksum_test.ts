@@ -7,7 +7,6 @@ import {
   sumPseudoHeader,
   sumView,
   updateChecksum,
-  updateChecksumBytes,
 } from "./checksum.ts";
 import { readU16, writeU16 } from "../bytes/fields.ts";
 
@@ -66,8 +65,6 @@ Deno.test("an updated checksum is the one computed anew, up to the two zeros", (
     const changed = bytes.slice();
     changed.set(replacement, 2 * word);
     const anew = finishChecksum(sumBytes(changed, 0, length));
-    const updated = updateChecksumBytes(before, bytes, 2 * word, replacement, 0, 4);
-    assertEquals(updated % 0xffff, anew % 0xffff);
     const first = updateChecksum(before, readU16(bytes, 2 * word), readU16(replacement, 0));
     const both = updateChecksum(first, readU16(bytes, 2 * word + 2), readU16(replacement, 2));
     assertEquals(both % 0xffff, anew % 0xffff);

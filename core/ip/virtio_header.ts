@@ -21,8 +21,6 @@ export const VIRTIO_HEADER_LENGTH = 10;
 
 /** The transport checksum holds the pseudo header's sum alone; who sends the packet completes it. */
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
-/** Who wrote the packet vouches for its checksum. */
-export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 
 /** A single packet. */
 export const VIRTIO_NET_HDR_GSO_NONE = 0;

@@ -24,9 +24,7 @@ export const INITIATION_LENGTH = 148;
 export const RESPONSE_LENGTH = 92;
 /** Bytes of a cookie reply. */
 export const COOKIE_REPLY_LENGTH = 64;
-/** Bytes in front of the sealed packet of a data message. */
-export const DATA_HEADER_LENGTH = 16;
-/** What a data message adds to its padded packet: header and tag. */
+/** What a data message adds to its padded packet: 16 bytes of header, 16 of tag. */
 export const DATA_OVERHEAD = 32;
 
 /** Where the fields of an initiation begin. */
