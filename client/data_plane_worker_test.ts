@@ -25,6 +25,7 @@ Deno.test(
         crypto: undefined,
         logFilter: "off",
         logFormat: "human",
+        program: "firezone-headless-client",
         logDirectory: undefined,
         validatesChecksums: false,
         settings: { usesInternet: false },

@@ -15,13 +15,7 @@ import {
   TunnelHost,
 } from "@firezone/core/runtime";
 import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
-import {
-  LogDirectory,
-  logFilterText,
-  logger,
-  setUpLogging,
-  writeBoth,
-} from "@firezone/core/telemetry";
+import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { clientCommand, type ClientConfig } from "./cli.ts";
 import { ClientDns } from "./client_dns.ts";
 import { dnsControl } from "./os/dns_control/mod.ts";
@@ -30,15 +24,15 @@ import { readHardwareIds } from "./os/hardware_ids.ts";
 import { loadToken } from "./os/token.ts";
 import type { ClientCommand, ClientNotice, ClientSettings } from "./worker_messages.ts";
 
+const PROGRAM = "firezone-headless-client";
+
 async function run(config: ClientConfig): Promise<number> {
   const manager = ServiceManager.fromEnvironment();
-  const logs = config.logDirectory === undefined
-    ? undefined
-    : LogDirectory.open(config.logDirectory, { json: config.logFormat === "json" });
-  setUpLogging({
+  setUpProgramLogging({
+    program: PROGRAM,
     filter: config.logLevel,
     format: config.logFormat,
-    ...logs && { write: writeBoth(logs) },
+    directory: config.logDirectory,
   });
   const log = logger("client");
   if (!config.check) requireNetworkAdministration();
@@ -60,7 +54,7 @@ async function run(config: ClientConfig): Promise<number> {
     log: logger("client", "dns"),
   });
   const metrics = exportMetrics({
-    program: "firezone-headless-client",
+    program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
     sink: config.metrics,
     endpoint: config.otlpEndpoint,
@@ -91,6 +85,7 @@ async function run(config: ClientConfig): Promise<number> {
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          program: PROGRAM,
           logDirectory: config.logDirectory,
           validatesChecksums: false,
           settings: { usesInternet: config.activateInternetResource },

@@ -16,13 +16,7 @@ import {
 } from "@firezone/core/runtime";
 import { serveHealth } from "@firezone/core/runtime/health_server";
 import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
-import {
-  LogDirectory,
-  logFilterText,
-  logger,
-  setUpLogging,
-  writeBoth,
-} from "@firezone/core/telemetry";
+import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { buildRevision } from "@firezone/core/version";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
 import { DnsProxy, SystemResolver } from "./dns/mod.ts";
@@ -36,15 +30,15 @@ type Command = DataPlaneCommand<GatewayCommand>;
 /** What belongs into the tunnel: the addresses of clients and gateways. */
 const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
 
+const PROGRAM = "firezone-gateway";
+
 async function run(config: GatewayConfig, givenToken: Secret | undefined): Promise<number> {
   const manager = ServiceManager.fromEnvironment();
-  const logs = config.logDirectory === undefined
-    ? undefined
-    : LogDirectory.open(config.logDirectory, { json: config.logFormat === "json" });
-  setUpLogging({
+  setUpProgramLogging({
+    program: PROGRAM,
     filter: config.logLevel,
     format: config.logFormat,
-    ...logs && { write: writeBoth(logs) },
+    directory: config.logDirectory,
   });
   const log = logger("gateway");
   if (!config.noCheck) requireNetworkAdministration("pass --no-check");
@@ -54,7 +48,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
   const metrics = exportMetrics({
-    program: "firezone-gateway",
+    program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
     sink: config.metrics,
     endpoint: config.otlpEndpoint,
@@ -76,6 +70,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
           crypto: config.crypto,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
+          program: PROGRAM,
           logDirectory: config.logDirectory,
           validatesChecksums: config.validateChecksums,
           settings: undefined,

@@ -32,7 +32,7 @@ export const SHELLS: readonly string[] = [
   ...["core/testing", "tools", "tests"],
   ...inside("core/crypto", ["libcrypto.ts", "aead_libcrypto.ts", "pointer_cache.ts", "select.ts"]),
   ...inside("core/portal", ["portal_connection.ts", "websocket.ts", "host_info.ts"]),
-  ...inside("core/telemetry", ["logging.ts", "log_directory.ts"]),
+  ...inside("core/telemetry", ["logging.ts", "log_directory.ts", "program_logging.ts"]),
   ...inside("core/telemetry/otlp", ["exporter.ts", "grpc_call.ts"]),
   ...inside("client", ["main.ts", "cli.ts", "os", "data_plane_worker.ts", "client_dns.ts"]),
   ...inside("client", ["sign_in.ts"]),

@@ -20,6 +20,8 @@ export interface DataPlaneStart<Settings> {
   readonly logFilter: string;
   /** Log format of the main thread. */
   readonly logFormat: LogFormat;
+  /** Name of the program, for its log files. */
+  readonly program: string;
   /** Directory that the log is written to as well. */
   readonly logDirectory: string | undefined;
   /** Whether packets that come out of the tunnel with a wrong checksum are warned of. */

@@ -11,7 +11,7 @@ import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
 import { systemRandom } from "../system_random.ts";
-import { LogDirectory, logger, setUpLogging, writeBoth } from "../telemetry/mod.ts";
+import { logger, setUpProgramLogging } from "../telemetry/mod.ts";
 import type { Millis } from "../units.ts";
 import { unixMillisAtZero } from "./clock.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
@@ -97,11 +97,13 @@ function runDataPlane<
   start: DataPlaneStart<Settings>,
   program: DataPlaneProgram<M, Message, Event, Settings, Command, Notice>,
 ): void {
-  const { logDirectory, logFilter, logFormat } = start;
-  const logs = logDirectory === undefined
-    ? undefined
-    : LogDirectory.open(logDirectory, { json: logFormat === "json", follow: true });
-  setUpLogging({ filter: logFilter, format: logFormat, ...logs && { write: writeBoth(logs) } });
+  setUpProgramLogging({
+    program: start.program,
+    filter: start.logFilter,
+    format: start.logFormat,
+    directory: start.logDirectory,
+    follow: true,
+  });
   const log = logger("data-plane");
   let aead: AeadBackend;
   let tun: TunDevice;

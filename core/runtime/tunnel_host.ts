@@ -202,6 +202,7 @@ export class TunnelHost<Command, Notice> {
           notice.routes.flatMap((route) => parsePrefix(route) ?? []),
         );
       case "public-key":
+        this.#enter("connecting");
         return this.#portal.connect(notice.publicKey);
       case "no-relays":
         return this.#portal.requestRelays();

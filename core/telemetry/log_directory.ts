@@ -1,12 +1,12 @@
 /**
- * Log lines in files: `connlib.2026-01-02-03-04-05.log` (UTC, `.jsonl` for JSON), and `latest`, a link
- * to the one that is written.
+ * Log lines in files: `firezone-gateway.2026-01-02-03-04-05.log` (UTC, `.jsonl` for JSON), and
+ * `latest`, a link to the one that was begun last, whichever program it is of.
  *
  * A file that has become large is followed by another; when all together are too large the oldest
  * go. A file that somebody removed is made again. Once writing fails (a full disk) lines are lost,
  * the program is not; they go on as soon as there is room.
  *
- * One thread owns the directory, others of the process follow to whatever file it has chosen.
+ * One thread owns a program's files, others of the process follow to the newest one.
  * @module
  */
 
@@ -17,8 +17,8 @@ import { writeToStderr } from "./logging.ts";
 export interface LogDirectoryOptions {
   /** Whether lines are JSON, which shows in the names. */
   readonly json?: boolean;
-  /** Begins the names; `connlib` if left out. */
-  readonly baseName?: string;
+  /** Begins the names: the program's, so that several may share a directory. */
+  readonly baseName: string;
   /** For threads beside the one that owns the directory: writes where that one does. */
   readonly follow?: boolean;
   /** Size at which a file is followed by another, in bytes. */
@@ -58,7 +58,7 @@ export class LogDirectory {
    *
    * @throws ConfigError when nothing can be written there
    */
-  static open(path: string, options: LogDirectoryOptions = {}): LogDirectory {
+  static open(path: string, options: LogDirectoryOptions): LogDirectory {
     const directory = new LogDirectory(path, options);
     try {
       if (options.follow) directory.#check();
@@ -77,7 +77,7 @@ export class LogDirectory {
   private constructor(path: string, options: LogDirectoryOptions) {
     this.path = path;
     this.#options = options;
-    this.#pattern = new RegExp(`^${RegExp.escape(this.#baseName)}\\.[-0-9]{19}\\.(log|jsonl)$`);
+    this.#pattern = new RegExp(`^${RegExp.escape(options.baseName)}\\.[-0-9]{19}\\.(log|jsonl)$`);
   }
 
   /** Appends a line, newline included; colours are left out. Never throws. */
@@ -110,10 +110,6 @@ export class LogDirectory {
     this.close();
   }
 
-  get #baseName(): string {
-    return this.#options.baseName ?? "connlib";
-  }
-
   get #maxFileBytes(): number {
     return this.#options.maxFileBytes ?? MAX_FILE_BYTES;
   }
@@ -126,7 +122,7 @@ export class LogDirectory {
   #begin(): void {
     const second = new Date(this.#now()).toISOString().slice(0, 19).replace(/[T:]/g, "-");
     const extension = this.#options.json ? "jsonl" : "log";
-    this.#openFile(`${this.#baseName}.${second}.${extension}`, true);
+    this.#openFile(`${this.#options.baseName}.${second}.${extension}`, true);
     const link = `${this.path}/.${LATEST}.${Deno.pid}`;
     Deno.symlinkSync(this.#name, link);
     Deno.renameSync(link, `${this.path}/${LATEST}`);
@@ -148,9 +144,9 @@ export class LogDirectory {
   #check(): void {
     this.#checkedAt = this.#now();
     if (this.#options.follow) {
-      const name = followed(`${this.path}/${LATEST}`);
-      const isThere = name !== undefined && inodeOf(`${this.path}/${name}`) === this.#inode;
-      if (name !== undefined && (name !== this.#name || !isThere)) this.#openFile(name, false);
+      const newest = this.#ownNames().at(-1);
+      const isThere = newest !== undefined && inodeOf(`${this.path}/${newest}`) === this.#inode;
+      if (newest !== undefined && !isThere) this.#openFile(newest, false);
       return;
     }
     if (this.#name === "" || inodeOf(`${this.path}/${this.#name}`) !== this.#inode) {
@@ -160,15 +156,20 @@ export class LogDirectory {
     if (this.#now() - this.#cleanedAt >= CLEAN_UP_MS) this.#cleanUp();
   }
 
+  /** The program's files, oldest first: the time in a name sorts like its text. */
+  #ownNames(): string[] {
+    if (this.#options.follow && !isDirectory(this.path)) return [];
+    return Array.from(Deno.readDirSync(this.path), (entry) => entry.name)
+      .filter((name) => this.#pattern.test(name)).sort();
+  }
+
   /** Removes the oldest files until the rest is small enough; the one that is written stays. */
   #cleanUp(): void {
     this.#cleanedAt = this.#now();
-    const names = Array.from(Deno.readDirSync(this.path), (entry) => entry.name)
-      .filter((name) => this.#pattern.test(name) && name !== this.#name);
+    const names = this.#ownNames().filter((name) => name !== this.#name);
     let total = this.#size;
     const limit = this.#options.maxTotalBytes ?? MAX_TOTAL_BYTES;
-    // The time in a name sorts like its text.
-    for (const name of names.sort().reverse()) {
+    for (const name of names.reverse()) {
       const path = `${this.path}/${name}`;
       try {
         total += Deno.statSync(path).size;
@@ -188,20 +189,18 @@ export function writeBoth(directory: LogDirectory): (line: string) => void {
   };
 }
 
-/** Where the link leads; undefined when it is not there or leads out of the directory. */
-function followed(link: string): string | undefined {
-  try {
-    const name = Deno.readLinkSync(link);
-    return name.includes("/") ? undefined : name;
-  } catch {
-    return undefined;
-  }
-}
-
 function inodeOf(path: string): number | null {
   try {
     return Deno.statSync(path).ino;
   } catch {
     return null;
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
   }
 }

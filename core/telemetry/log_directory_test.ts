@@ -21,12 +21,15 @@ function names(path: string): string[] {
 
 Deno.test("LogDirectory names files by UTC, closes them to others and links to the latest", () => {
   inDirectory((path, clock) => {
-    using directory = LogDirectory.open(path, { now: () => clock.ms });
+    using directory = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
+      now: () => clock.ms,
+    });
     setUpLogging({ filter: "info", colour: true, write: (line) => directory.write(line) });
     logger("client").info("Tunnel ready", { ipv4: "100.64.0.1" });
     setUpLogging({ filter: "off" });
-    assertEquals(names(path), ["connlib.2026-01-02-03-04-05.log", "latest"]);
-    assertEquals(Deno.readLinkSync(`${path}/latest`), "connlib.2026-01-02-03-04-05.log");
+    assertEquals(names(path), ["firezone-gateway.2026-01-02-03-04-05.log", "latest"]);
+    assertEquals(Deno.readLinkSync(`${path}/latest`), "firezone-gateway.2026-01-02-03-04-05.log");
     assertEquals(Deno.statSync(`${path}/latest`).mode! & 0o777, 0o640 & ~Deno.umask());
     const text = Deno.readTextFileSync(`${path}/latest`);
     assertEquals(text.slice(25), " INFO client: Tunnel ready ipv4=100.64.0.1\n");
@@ -37,10 +40,17 @@ Deno.test("LogDirectory keeps what earlier runs wrote, and names JSON differentl
   inDirectory((path, clock) => {
     for (const [ms, json] of [[0, false], [1000, true], [1000, true]] as const) {
       clock.ms = START + ms;
-      using directory = LogDirectory.open(path, { now: () => clock.ms, json });
+      using directory = LogDirectory.open(path, {
+        baseName: "firezone-gateway",
+        now: () => clock.ms,
+        json,
+      });
       directory.write(`${ms}\n`);
     }
-    const [text, json] = ["connlib.2026-01-02-03-04-05.log", "connlib.2026-01-02-03-04-06.jsonl"];
+    const [text, json] = [
+      "firezone-gateway.2026-01-02-03-04-05.log",
+      "firezone-gateway.2026-01-02-03-04-06.jsonl",
+    ];
     assertEquals(names(path), [text, json, "latest"]);
     assertEquals(Deno.readTextFileSync(`${path}/${text}`), "0\n");
     assertEquals(Deno.readTextFileSync(`${path}/${json}`), "1000\n1000\n");
@@ -52,6 +62,7 @@ Deno.test("LogDirectory begins another file when one is large, and removes the o
     Deno.mkdirSync(path);
     Deno.writeTextFileSync(`${path}/keep.2026-01-02-03-04-04.log`, "x".repeat(1000));
     using directory = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
       now: () => clock.ms,
       maxFileBytes: 100,
       maxTotalBytes: 250,
@@ -61,20 +72,24 @@ Deno.test("LogDirectory begins another file when one is large, and removes the o
       directory.write("y".repeat(59) + "\n");
     }
     assertEquals(names(path), [
-      "connlib.2026-01-02-03-04-09.log",
-      "connlib.2026-01-02-03-04-11.log",
-      "connlib.2026-01-02-03-04-13.log",
+      "firezone-gateway.2026-01-02-03-04-09.log",
+      "firezone-gateway.2026-01-02-03-04-11.log",
+      "firezone-gateway.2026-01-02-03-04-13.log",
       "keep.2026-01-02-03-04-04.log",
       "latest",
     ]);
-    assertEquals(Deno.readLinkSync(`${path}/latest`), "connlib.2026-01-02-03-04-13.log");
+    assertEquals(Deno.readLinkSync(`${path}/latest`), "firezone-gateway.2026-01-02-03-04-13.log");
   });
 });
 
 Deno.test("LogDirectory cleans up every hour what others of its name leave", () => {
   inDirectory((path, clock) => {
-    using directory = LogDirectory.open(path, { now: () => clock.ms, maxTotalBytes: 100 });
-    const foreign = "connlib.2025-01-01-00-00-00.jsonl";
+    using directory = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
+      now: () => clock.ms,
+      maxTotalBytes: 100,
+    });
+    const foreign = "firezone-gateway.2025-01-01-00-00-00.jsonl";
     Deno.writeTextFileSync(`${path}/${foreign}`, "x".repeat(101));
     clock.ms += 3_599_000;
     directory.write("a\n");
@@ -87,8 +102,15 @@ Deno.test("LogDirectory cleans up every hour what others of its name leave", () 
 
 Deno.test("LogDirectory makes a removed file again, also a removed directory", () => {
   inDirectory((path, clock) => {
-    using directory = LogDirectory.open(path, { now: () => clock.ms });
-    using follower = LogDirectory.open(path, { now: () => clock.ms, follow: true });
+    using directory = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
+      now: () => clock.ms,
+    });
+    using follower = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
+      now: () => clock.ms,
+      follow: true,
+    });
     for (
       const remove of [
         () => Deno.removeSync(`${path}/latest`.replace("latest", names(path)[0]!)),
@@ -106,7 +128,7 @@ Deno.test("LogDirectory makes a removed file again, also a removed directory", (
 
 Deno.test("a thread that follows writes where the owner does", () => {
   inDirectory((path, clock) => {
-    const options = { now: () => clock.ms, maxFileBytes: 10 };
+    const options = { baseName: "firezone-gateway", now: () => clock.ms, maxFileBytes: 10 };
     using early = LogDirectory.open(path, { ...options, follow: true });
     early.write("nowhere yet\n");
     using directory = LogDirectory.open(path, options);
@@ -114,7 +136,7 @@ Deno.test("a thread that follows writes where the owner does", () => {
     early.write("1\n");
     directory.write("0123456789\n");
     assertEquals(
-      Deno.readTextFileSync(`${path}/connlib.2026-01-02-03-04-05.log`),
+      Deno.readTextFileSync(`${path}/firezone-gateway.2026-01-02-03-04-05.log`),
       "1\n0123456789\n",
     );
     clock.ms += 1000;
@@ -126,13 +148,41 @@ Deno.test("a thread that follows writes where the owner does", () => {
 Deno.test("a directory that cannot be written is refused, a full disk is survived", () => {
   inDirectory((path) => {
     Deno.writeTextFileSync(path, "");
-    assertThrows(() => LogDirectory.open(path), ConfigError, `Cannot write logs to ${path}`);
-    assertThrows(() => LogDirectory.open(`${path}/below`), ConfigError);
+    assertThrows(
+      () => LogDirectory.open(path, { baseName: "firezone-gateway" }),
+      ConfigError,
+      `Cannot write logs to ${path}`,
+    );
+    assertThrows(
+      () => LogDirectory.open(`${path}/below`, { baseName: "firezone-gateway" }),
+      ConfigError,
+    );
   });
   inDirectory((path, clock) => {
     Deno.mkdirSync(path);
-    Deno.symlinkSync("/dev/full", `${path}/connlib.2026-01-02-03-04-05.log`);
-    using directory = LogDirectory.open(path, { now: () => clock.ms });
+    Deno.symlinkSync("/dev/full", `${path}/firezone-gateway.2026-01-02-03-04-05.log`);
+    using directory = LogDirectory.open(path, {
+      baseName: "firezone-gateway",
+      now: () => clock.ms,
+    });
     directory.write("lost\n");
+  });
+});
+
+Deno.test("programs share a directory, each with its own files", () => {
+  inDirectory((path, clock) => {
+    const now = () => clock.ms;
+    using client = LogDirectory.open(path, { baseName: "client", now });
+    using gateway = LogDirectory.open(path, { baseName: "gateway", now, maxTotalBytes: 0 });
+    using worker = LogDirectory.open(path, { baseName: "client", now, follow: true });
+    clock.ms += 1000;
+    client.write("of its main thread\n");
+    worker.write("of its worker\n");
+    gateway.write("of the other\n");
+    assertEquals(
+      Deno.readTextFileSync(`${path}/client.2026-01-02-03-04-05.log`),
+      "of its main thread\nof its worker\n",
+    );
+    assertEquals(Deno.readTextFileSync(`${path}/latest`), "of the other\n");
   });
 });
