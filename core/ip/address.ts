@@ -23,11 +23,14 @@ export class IpAddress {
   constructor(
     /** Network order; not to be changed. */
     readonly bytes: Uint8Array,
+    /** Interface that a link-local address is on (RFC 4007 §11), by name or number; else empty. */
+    readonly zone: string = "",
   ) {
     if (bytes.length !== 4 && bytes.length !== 16) {
       throw new RangeError(`Cannot make an IP address of ${bytes.length} bytes: expected 4 or 16`);
     }
-    this.text = bytes.length === 4 ? bytes.join(".") : formatIpv6(bytes);
+    const text = bytes.length === 4 ? bytes.join(".") : formatIpv6(bytes);
+    this.text = zone === "" ? text : `${text}%${zone}`;
   }
 
   /** 4 or 6. */
@@ -214,6 +217,11 @@ export class SocketAddressCache {
     this.#size++;
     return address;
   }
+}
+
+/** Whether an address is only good on one link: fe80::/10 (RFC 4291 §2.5.6). */
+export function isLinkLocal({ bytes }: IpAddress): boolean {
+  return bytes.length === 16 && bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80;
 }
 
 /** Whether the bytes at `buf[offset]` are this address; allocates nothing. */

@@ -180,8 +180,7 @@ export interface ListedServer {
 /**
  * Reads what `resolvectl dns` prints: `Link 2 (eth0): 192.0.2.1 [fe80::1]:5353%eth0#name`.
  *
- * Servers that cannot be asked with an address alone (another port, a link-local address) are left
- * out, as is everything that makes no sense.
+ * Servers at another port are left out, as is everything that makes no sense.
  */
 export function parseResolvectlDns(text: string): ListedServer[] {
   const servers: ListedServer[] = [];
@@ -191,16 +190,16 @@ export function parseResolvectlDns(text: string): ListedServer[] {
     const [, label, link, rest] = /^\s*((?:Link \d+ \((.*?)\)|Global):)?(.*)$/.exec(line) ?? [];
     if (label !== undefined) interfaceName = link;
     for (const word of (rest ?? "").trim().split(/\s+/)) {
-      const server = toListedServer(word);
+      const server = toListedServer(word, interfaceName);
       if (server) servers.push({ interfaceName, server });
     }
   }
   return servers;
 }
 
-function toListedServer(word: string): IpAddress | undefined {
-  const bare = word.replace(/[%#].*$/, "");
-  const [, address, port] = /^\[(.*)\]:(\d+)$/.exec(bare) ?? /^([\d.]+):(\d+)$/.exec(bare) ?? [];
-  if (port === undefined) return toNameserver(bare);
-  return port === "53" ? toNameserver(address ?? "") : undefined;
+function toListedServer(word: string, interfaceName: string | undefined): IpAddress | undefined {
+  const bare = word.replace(/#.*$/, "");
+  const [, bracketed, dotted, port] = /^(?:\[(.*?)\]|([\d.]+)):(\d+)(?:%.*)?$/.exec(bare) ?? [];
+  if (port === undefined) return toNameserver(bare, interfaceName);
+  return port === "53" ? toNameserver(bracketed ?? dotted!, interfaceName) : undefined;
 }

@@ -15,7 +15,7 @@ Deno.test("parseResolvectlDns reads servers by interface, and passes over what c
   const text = [
     "Global: 10.255.255.53 192.0.2.7#dns.example",
     "Link 2 (eth0): 192.168.7.1 fe80::1%eth0 [2001:db8::2]:5353#x",
-    "               192.168.7.1:53 2001:db8::1 192.168.7.3:5353",
+    "               192.168.7.1:53 2001:db8::1 192.168.7.3:5353 fe80::2",
     "Link 3 (odd (name)):",
     "Link 5 (tun-firezone): 100.100.111.1",
     "nonsense 1.2.3 ::g",
@@ -26,8 +26,10 @@ Deno.test("parseResolvectlDns reads servers by interface, and passes over what c
       [undefined, "10.255.255.53"],
       [undefined, "192.0.2.7"],
       ["eth0", "192.168.7.1"],
+      ["eth0", "fe80::1%eth0"],
       ["eth0", "192.168.7.1"],
       ["eth0", "2001:db8::1"],
+      ["eth0", "fe80::2%eth0"],
       ["tun-firezone", "100.100.111.1"],
     ],
   );

@@ -15,7 +15,7 @@ import { Epoll } from "./epoll.ts";
 import { Errno, errnoName, OsError, osError } from "./errno.ts";
 import { EventFd } from "./eventfd.ts";
 import { closeFd, type Fd } from "./fd.ts";
-import { errno, libc } from "./libc.ts";
+import { cString, errno, libc } from "./libc.ts";
 import { Memory } from "./memory.ts";
 import {
   AF_INET,
@@ -38,6 +38,8 @@ const IPPROTO_IPV6 = 41;
 const IPV6_RECVERR = 25;
 const MSG_NOSIGNAL = 0x4000;
 const SHUT_WR = 1;
+/** Where `sockaddr_in6` has its scope. */
+const SCOPE_ID = 24;
 const EINPROGRESS = 115;
 const RECEIVE_SIZE = 65_536;
 const WAKE_TOKEN = 0;
@@ -102,7 +104,7 @@ export class Dialer {
   /**
    * Opens a socket towards one address. Datagrams of others are not received.
    *
-   * @throws OsError EPERM (mark without CAP_NET_ADMIN), ENETUNREACH, EMFILE, EAFNOSUPPORT
+   * @throws OsError EPERM (mark without CAP_NET_ADMIN), ENETUNREACH, EMFILE, EAFNOSUPPORT, ENODEV
    */
   dial(options: DialOptions, handlers: DialHandlers): DialedSocket {
     if (this.#closed) throw new Error("Cannot dial: the dialer is closed");
@@ -295,6 +297,7 @@ function openSocket({ transport, to, mark }: DialOptions): Fd {
     }
     const name = new Memory(SOCKADDR_SIZE);
     writeSockaddr(name.bytes, 0, to);
+    if (to.ip.zone !== "") name.u32[SCOPE_ID / 4] = interfaceIndex(to.ip.zone);
     if (libc.connect(fd, name.bytes, sockaddrLength(to.family)) < 0 && errno() !== EINPROGRESS) {
       throw osError("connect", subject);
     }
@@ -303,6 +306,14 @@ function openSocket({ transport, to, mark }: DialOptions): Fd {
     closeFd(fd);
     throw error;
   }
+}
+
+/** The number of an interface. @throws OsError ENODEV when it is gone */
+function interfaceIndex(zone: string): number {
+  if (/^\d+$/.test(zone)) return Number(zone);
+  const index = libc.if_nametoindex(cString(zone));
+  if (index === 0) throw osError("if_nametoindex", zone);
+  return index;
 }
 
 function setOption(fd: Fd, level: number, name: number, number: number): boolean {

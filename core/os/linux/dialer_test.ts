@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import dgram from "node:dgram";
-import { socketAddress } from "../../ip/address.ts";
+import { ip, IpAddress, SocketAddress, socketAddress } from "../../ip/address.ts";
 import { requires } from "../../../tests/requirements.ts";
 import { type DialedSocket, Dialer, type DialOptions } from "./dialer.ts";
 import { connect, TestNetns } from "./testing/netns.ts";
@@ -34,7 +34,7 @@ Deno.test({
   using router = new TestNetns("dial");
   connect(
     { ns, name: "lan0", addresses: ["192.0.2.1/24", "2001:db8::1/64"] },
-    { ns: router, name: "lan0", addresses: ["192.0.2.2/24", "2001:db8::2/64"] },
+    { ns: router, name: "lan0", addresses: ["192.0.2.2/24", "2001:db8::2/64", "fe80::2/64"] },
   );
   ns.ip("route", "add", "default", "via", "192.0.2.2");
   ns.ip("-6", "route", "add", "default", "via", "2001:db8::2");
@@ -48,12 +48,23 @@ Deno.test({
     ["198.51.100.1:53", "EHOSTUNREACH"],
     ["203.0.113.1:53", "EHOSTUNREACH"],
     ["[2001:db8:1::1]:53", "ENETUNREACH"],
+    ["[2001:db8::2]:53", "ECONNREFUSED"],
   ];
-  for (const [to, error] of cases) {
-    const run = ns.enter(() => open({ transport: "udp", to: socketAddress(to) }, dialer));
+  const linkLocal = (zone: string) =>
+    new SocketAddress(new IpAddress(ip("fe80::2").bytes, zone), 53);
+  const [{ ifindex }] = JSON.parse(ns.ip("-j", "link", "show", "lan0"));
+  const destinations: [to: SocketAddress, error: string][] = [
+    ...cases.map(([to, error]): [SocketAddress, string] => [socketAddress(to), error]),
+    [linkLocal("lan0"), "ECONNREFUSED"],
+    [linkLocal(String(ifindex)), "ECONNREFUSED"],
+  ];
+  for (const [to, error] of destinations) {
+    const run = ns.enter(() => open({ transport: "udp", to }, dialer));
     run.socket.send(utf8.encode("hello"));
-    assertEquals(await run.ended, error, to);
+    assertEquals(await run.ended, error, to.key);
   }
+  const away = assertThrows(() => open({ transport: "udp", to: linkLocal("gone0") }, dialer));
+  assertStringIncludes(String(away), "gone0");
   await dialer.close();
 });
 

@@ -5,14 +5,11 @@
  * @module
  */
 
-import { type IpAddress, parseIpAddress } from "../../ip/address.ts";
+import { IpAddress, isLinkLocal, parseIpAddress } from "../../ip/address.ts";
 
 /** The parts of the file that matter here. */
 export interface ResolvConf {
-  /**
-   * Servers in order, without repetitions. Link-local ones are left out: without the interface, which
-   * an {@link IpAddress} does not carry, nothing can be sent to them.
-   */
+  /** Servers in order, without repetitions, and without link-local ones on an unknown interface. */
   readonly nameservers: readonly IpAddress[];
   /** Search domains; of several lines the last counts, as it does for the resolver. */
   readonly search: readonly string[];
@@ -32,10 +29,18 @@ export function parseResolvConf(text: string): ResolvConf {
   return { nameservers: [...nameservers.values()], search };
 }
 
-/** The address of a server, without the name of an interface behind it. */
-export function toNameserver(text: string): IpAddress | undefined {
-  const address = parseIpAddress(text);
-  return address && !isLinkLocal(address) ? address : undefined;
+/**
+ * The address of a server; one that is link-local needs an interface to be reached by.
+ *
+ * @param text with or without an interface behind `%`
+ * @param interfaceName that is meant where the text names none
+ */
+export function toNameserver(text: string, interfaceName = ""): IpAddress | undefined {
+  const [bare, named = ""] = text.split("%", 2);
+  const address = parseIpAddress(bare!);
+  if (!address || !isLinkLocal(address)) return address;
+  const zone = named === "" ? interfaceName : named;
+  return zone === "" ? undefined : new IpAddress(address.bytes, zone);
 }
 
 /**
@@ -65,8 +70,4 @@ export function withNameservers(
 /** Keyword and values; the resolver only knows keywords that begin a line. */
 function words(line: string): string[] {
   return /^[a-z]/.test(line) ? line.replace(/[#;].*$/, "").trim().split(/\s+/) : [];
-}
-
-function isLinkLocal(address: IpAddress): boolean {
-  return address.family === 6 && address.bytes[0] === 0xfe && (address.bytes[1]! & 0xc0) === 0x80;
 }

@@ -13,6 +13,9 @@ Deno.test("parseResolvConf reads servers and search domains, and passes over the
     "nameserver 192.0.2.1 # the first",
     "nameserver\t2001:db8::1",
     "nameserver fe80::1%eth0",
+    "nameserver fe80::1",
+    "nameserver fe80::1%wlan0",
+    "nameserver 2001:db8::1%eth0",
     "nameserver 192.0.2.1",
     "nameserver nonsense",
     "nameserver",
@@ -21,7 +24,12 @@ Deno.test("parseResolvConf reads servers and search domains, and passes over the
     "options edns0 trust-ad",
   ].join("\n");
   const { nameservers, search } = parseResolvConf(text);
-  assertEquals(nameservers.map(String), ["192.0.2.1", "2001:db8::1"]);
+  assertEquals(nameservers.map(String), [
+    "192.0.2.1",
+    "2001:db8::1",
+    "fe80::1%eth0",
+    "fe80::1%wlan0",
+  ]);
   assertEquals(search, ["a.example", "b.example"]);
   assertEquals(parseResolvConf("domain example.com\n").search, ["example.com"]);
 });

@@ -8,7 +8,8 @@
  *        8  8  zero                                       8 16  sin6_addr
  *                                                        24  4  sin6_scope_id host order
  *
- * Link-local IPv6 addresses are carried without their scope, so nothing can be sent to them.
+ * Link-local IPv6 addresses are carried without their scope, so nothing can be sent to them; the
+ * dialer adds it.
  * Cost: a known address allocates nothing in either direction.
  * @module
  */
