@@ -35,6 +35,8 @@ import { after, earlier, type Millis, NEVER } from "../units.ts";
 import { ChannelBindings } from "./channel_bindings.ts";
 import type { ChannelNumber } from "./channel_data.ts";
 import type { TurnCredentials } from "./credentials.ts";
+import { ObservedAddresses } from "./observed_addresses.ts";
+import { methodOf, type Question, writeRequest } from "./requests.ts";
 import { GIVE_UP_AFTER_MS, type Transaction, Transactions } from "./transactions.ts";
 
 /** A BINDING goes to the active server this long after the last thing we sent it. */
@@ -46,7 +48,6 @@ export const PROBE_BUDGET_MS = 1000;
 
 /** What the relay said this long ago {@link Allocation.verify} takes for granted. */
 const RECENT_MS = 10_000;
-const PROTOCOL_UDP = 17;
 /** Challenges in a row for one request, and 437 in a row for ALLOCATE, before we stop asking. */
 const MAX_ROUNDS = 3;
 /** A relay that grants less would have us do nothing but refresh. */
@@ -108,15 +109,10 @@ export type AllocationEvent =
 
 type Purpose =
   | { readonly tag: "binding"; readonly keepAlive: boolean }
-  | (Authenticated & { readonly proof: Proof; readonly round: number });
+  | (Question & { readonly proof: Proof; readonly round: number });
 
 /** What a request bore beside its question: credentials with a nonce, without one, or nothing. */
 type Proof = "complete" | "without-nonce" | "none";
-
-type Authenticated =
-  | { readonly tag: "allocate" | "delete" }
-  | { readonly tag: "refresh"; readonly budgetMs: number }
-  | { readonly tag: "channel-bind"; readonly peer: SocketAddress; readonly number: ChannelNumber };
 
 interface Allocated {
   readonly tag: "allocated";
@@ -152,8 +148,7 @@ export class Allocation {
   #keepAliveAt: Millis = NEVER;
   /** 437 answers to ALLOCATE since the last success. */
   #mismatches = 0;
-  readonly #reflexive = new Map<Family, Candidate>();
-  readonly #hosts = new Map<Family, SocketAddress>();
+  readonly #observed = new ObservedAddresses();
   readonly #channels = new ChannelBindings();
   readonly #queuedPeers = new Map<string, SocketAddress>();
   readonly #transactions = new Transactions<Purpose>();
@@ -258,11 +253,9 @@ export class Allocation {
   restart(now: Millis): void {
     if (this.#state.tag === "failed" && this.#state.reason === "authentication") return;
     this.#forgetAllocation();
-    for (const candidate of this.#reflexive.values()) {
+    for (const candidate of this.#observed.takeReflexive()) {
       this.#events.push({ tag: "candidate-removed", candidate });
     }
-    this.#reflexive.clear();
-    this.#hosts.clear();
     this.#queuedPeers.clear();
     this.#transmits.length = 0;
     this.#nonce = undefined;
@@ -287,7 +280,7 @@ export class Allocation {
     if (transaction === undefined) return this.matches(from); // late, or forged
     if (!transaction.server.equals(from)) return true;
     const purpose = transaction.purpose;
-    if (message.method !== methodOf(purpose)) return true;
+    if (message.method !== methodOf(purpose.tag)) return true;
     if (purpose.tag === "binding") {
       this.#transactions.delete(transaction.id);
       this.#onBinding(now, local, transaction, purpose.keepAlive, message);
@@ -377,27 +370,14 @@ export class Allocation {
   }
 
   /** Sends a request to the active server. @param round number of challenges so far */
-  #ask(now: Millis, what: Authenticated, round = 0, isAnonymous = false): void {
+  #ask(now: Millis, what: Question, round = 0, isAnonymous = false): void {
     const server = this.activeServer;
     if (server === undefined) return;
-    const proof = isAnonymous ? "none" : this.#nonce === undefined ? "without-nonce" : "complete";
+    const [credentials, key, nonce] = [this.#credentials, this.#key, this.#nonce];
+    const proof = isAnonymous ? "none" : nonce === undefined ? "without-nonce" : "complete";
     const id = newTransactionId(this.#random);
-    const writer = new StunWriter("request", methodOf(what), id);
-    switch (what.tag) {
-      case "allocate":
-        writer.requestedTransport(PROTOCOL_UDP).additionalAddressFamily(6).software(this.#software);
-        break;
-      case "delete":
-        writer.lifetime(0);
-        break;
-      case "channel-bind":
-        writer.channelNumber(what.number).peerAddress(what.peer);
-    }
-    if (proof !== "none") {
-      writer.username(this.#credentials.username).realm(this.#credentials.realm);
-      if (this.#nonce !== undefined) writer.nonce(this.#nonce);
-    }
-    const payload = writer.finish(proof === "none" ? {} : { integrityKey: this.#key });
+    const identity = isAnonymous ? undefined : { credentials, key, nonce };
+    const payload = writeRequest(what, id, this.#software, identity);
     const purpose: Purpose = { ...what, proof, round };
     const budgetMs = what.tag === "refresh" ? what.budgetMs : GIVE_UP_AFTER_MS;
     this.#transactions.start(now, id, purpose, server, payload, budgetMs);
@@ -446,24 +426,17 @@ export class Allocation {
 
   /** Whether our address as the relay sees it is another one than before. */
   #noteAddresses(local: SocketAddress, mapped: SocketAddress): boolean {
-    const family = mapped.family;
-    if (!this.#hosts.get(family)?.equals(local) && !isUnspecified(local)) {
-      this.#hosts.set(family, local);
-      this.#events.push({ tag: "host-address", address: local });
-    }
-    const known = this.#reflexive.get(family);
-    if (known?.address.equals(mapped)) return false;
-    const candidate = Candidate.serverReflexive(mapped, local);
-    this.#reflexive.set(family, candidate);
-    this.#events.push({ tag: "candidate-added", candidate });
-    return known !== undefined;
+    const { host, reflexive, moved } = this.#observed.note(local, mapped);
+    if (host) this.#events.push({ tag: "host-address", address: host });
+    if (reflexive) this.#events.push({ tag: "candidate-added", candidate: reflexive });
+    return moved;
   }
 
   #noteRtt(sampleMs: number): void {
     this.#rttMs = this.#rttMs === undefined ? sampleMs : (this.#rttMs * 7 + sampleMs) / 8;
   }
 
-  #onSuccess(now: Millis, purpose: Authenticated, message: StunMessage): void {
+  #onSuccess(now: Millis, purpose: Question, message: StunMessage): void {
     switch (purpose.tag) {
       case "allocate":
         return this.#onAllocated(now, message);
@@ -561,7 +534,7 @@ export class Allocation {
   }
 
   /** 437: what we and the relay think about our allocation differs. */
-  #onMismatch(now: Millis, purpose: Authenticated): void {
+  #onMismatch(now: Millis, purpose: Question): void {
     const active = this.activeServer;
     if (active === undefined) return;
     if (purpose.tag !== "allocate") {
@@ -622,22 +595,4 @@ export class Allocation {
     }
     this.#channels.clear();
   }
-}
-
-function methodOf(what: { readonly tag: Purpose["tag"] }): number {
-  switch (what.tag) {
-    case "binding":
-      return METHOD.binding;
-    case "allocate":
-      return METHOD.allocate;
-    case "refresh":
-    case "delete":
-      return METHOD.refresh;
-    case "channel-bind":
-      return METHOD.channelBind;
-  }
-}
-
-function isUnspecified(address: SocketAddress): boolean {
-  return address.ip.text === "0.0.0.0" || address.ip.text === "::";
 }
