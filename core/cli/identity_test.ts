@@ -61,7 +61,8 @@ Deno.test("a variable may name the file that holds its secret", () => {
     assertThrows(() => take(path), ConfigError, `Cannot read ${path}, which TEST_CLI_SECRET names`);
     Deno.writeTextFileSync(path, "\n", { mode: 0o444 });
     assertThrows(() => take(path), ConfigError, "there is no token in it");
-    Deno.writeTextFileSync(path, " .abc\n");
+    Deno.removeSync(path);
+    Deno.writeTextFileSync(path, " .abc\n", { mode: 0o444 });
     assertEquals(take(`${path}\n`), ".abc");
     assertThrows(() => take(directory), ConfigError, `Cannot read token file ${directory}`);
   });
