@@ -28,8 +28,8 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   sysctl: ["sh", "-c", "cd /proc/sys/net && grep -r . ipv4 ipv6 2>/dev/null; :"],
 };
 
-/** Link-local addresses, which the kernel adds a while after an interface is up; empty lines. */
-const SETTLES_BY_ITSELF = /fe80::|^$/;
+/** What the kernel adds a while after an interface is up; empty lines. */
+const SETTLES_BY_ITSELF = /fe80::|ff00::\/8|^$/;
 
 /** Random, or counted by the kernel. */
 const VOLATILE_SYSCTL = /stable_secret|tcp_fastopen_key|\/neigh\/|tcp_allowed_congestion_control/;

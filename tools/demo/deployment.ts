@@ -63,7 +63,7 @@ export interface ProgramStatus {
   /** Tunnels. */
   readonly connections: readonly ConnectionStatus[];
   /** What the client may reach. */
-  readonly resources?: readonly unknown[];
+  readonly resources?: readonly { readonly name: string }[];
 }
 
 /** Whether a relay is on the way, on either side; `undefined` while there is no path. */

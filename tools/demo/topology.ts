@@ -135,6 +135,18 @@ export class Topology implements AsyncDisposable {
     return JSON.parse(await this.#script(from, "http_get.ts", "page", address, port, limitMs));
   }
 
+  /** Starts a web server in a namespace. */
+  async startWebServer(
+    name: string,
+    addresses: readonly string[],
+    port = WEB_PORT,
+  ): Promise<Process> {
+    const command = scriptCommand("web_server.ts", port, ...addresses);
+    const process = this.get(name).spawn(`web server, port ${port}`, command);
+    await process.waitForLine(/^listening$/, 10_000);
+    return process;
+  }
+
   /** Starts a DNS server in a namespace. @param records as `name_server.ts` takes them */
   async startNameServer(
     name: string,
@@ -323,11 +335,8 @@ export class Topology implements AsyncDisposable {
       ),
       `link set ${device} up`,
     );
-    await Promise.all([WEB_PORT, UNGRANTED_PORT].map(async (port) => {
-      const command = scriptCommand("web_server.ts", port, ...addresses);
-      await this.get("web").spawn(`web server, port ${port}`, command)
-        .waitForLine(/^listening$/, 10_000);
-    }));
+    const ports = [WEB_PORT, UNGRANTED_PORT];
+    await Promise.all(ports.map((port) => this.startWebServer("web", addresses, port)));
   }
 
   async #script(
