@@ -83,8 +83,12 @@ export class Admission {
       return { status: 500, code: "unhandled_connect_error", detail };
     }
     const withDevice = { ...base, device, params, toldRelays: new Map() };
-    return request.role === "gateway"
-      ? { ...withDevice, role: "gateway", avoidUntil: now }
-      : { ...withDevice, role: "client", toldResources: new Map(), toldInterface: "" };
+    return request.role === "gateway" ? { ...withDevice, role: "gateway", avoidUntil: now } : {
+      ...withDevice,
+      role: "client",
+      toldResources: new Map(),
+      givenGateways: new Map(),
+      toldInterface: "",
+    };
   }
 }

@@ -55,6 +55,8 @@ export interface ClientConnection extends DeviceConnection {
   readonly role: "client";
   /** Resources that it was told of, by id. */
   readonly toldResources: Map<string, ToldResource>;
+  /** The device of the gateway that it was given last, by resource. */
+  readonly givenGateways: Map<string, string>;
   /** The interface that it was told, as JSON. */
   toldInterface: string;
 }

@@ -131,6 +131,7 @@ export class Flows {
     // An answer that comes too late is right but of no use any more.
     if (pending === undefined || pending.gateway !== gateway) return OK;
     this.#context.authorizations.save(pending.authorization);
+    pending.client.givenGateways.set(pending.resource.id, gateway.device.id);
     this.#context.registry.push(
       pending.client,
       EVENTS[pending.client.era].created,
@@ -241,8 +242,10 @@ export class Flows {
     const clientId = client.device.id;
     const connected = fit.find((g) => connectedGatewayIds.includes(g.device.id));
     if (connected) return connected;
-    const answering = fit.filter((g) => g.avoidUntil <= now);
-    const candidates = answering.length > 0 ? answering : fit;
+    const answering = unlessNone(fit, (g) => g.avoidUntil <= now);
+    // Who asks again without naming the gateway that it was given has lost it.
+    const lost = client.givenGateways.get(resource.id);
+    const candidates = unlessNone(answering, (g) => g.device.id !== lost);
     return candidates.find((g) => this.connects(clientId, g.device.id)) ??
       this.#leastBusy(clientId, candidates);
   }
@@ -464,4 +467,10 @@ export function rejectAccess(
     client_id: clientId,
     resource_id: resourceId,
   });
+}
+
+/** Those that are as wanted; all when none is. */
+function unlessNone<T>(all: readonly T[], isWanted: (one: T) => boolean): readonly T[] {
+  const wanted = all.filter(isWanted);
+  return wanted.length > 0 ? wanted : all;
 }

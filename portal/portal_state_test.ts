@@ -469,6 +469,30 @@ Deno.test("a connected gateway is preferred, else the client's own, else the lea
   assertEquals(used.size > 1, true);
 });
 
+Deno.test("who asks again without naming the gateway that it was given has lost it", () => {
+  const portal = new SimulatedPortal();
+  const gateways = ["a", "b"].map((name) =>
+    portal.join("gateway", { params: { external_id: name } })
+  );
+  gateways.forEach((gateway) => gateway.take());
+  const client = portal.join("client");
+  const ask = (resource: string) => {
+    client.send("request_authorization", { resource_id: resource, connected_gateway_ids: [] });
+    const i = gateways.findIndex((gateway) => gateway.frames.length > 0);
+    const { ref } = gateways[i]!.takeOne("create_authorization").payload;
+    gateways[i]!.send("authorization_created", { ref });
+    gateways[i]!.take();
+    return i;
+  };
+  const first = ask(LAB);
+  assertEquals(ask(WIKI), first);
+  assertEquals(ask(LAB), 1 - first);
+  assertEquals(ask(WIKI), 1 - first);
+  portal.disconnect(gateways[first]!);
+  gateways[first]!.take();
+  assertEquals(ask(LAB), 1 - first, "there is no other");
+});
+
 Deno.test("clients spread evenly over gateways", () => {
   const portal = new SimulatedPortal();
   const gateways = ["a", "b", "c"].map((name) =>
