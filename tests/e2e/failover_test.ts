@@ -38,6 +38,17 @@ Deno.test("clients of a gateway or relay that is lost go to another", needs, asy
       await deployment.startReady(first);
     });
 
+    await t.step("a gateway whose machine died, within the ICE timeout", async () => {
+      const first = await carrier(deployment);
+      const machine = deployment.topology.get(first);
+      const start = performance.now();
+      await machine.ip("link set eth0 down");
+      await untilPage(deployment, ADDRESS.web[0], ICE_TIMEOUT_MS);
+      report("page from another gateway after one's machine died", performance.now() - start);
+      assertEquals(await carrier(deployment), other(first));
+      await machine.ip("link set eth0 up", ...whatTheLinkTook(first));
+    });
+
     await t.step("a relay that was killed", async () => {
       await deployment.topology.blockDirect();
       await deployment.resetClient();
@@ -68,6 +79,17 @@ async function carrier(deployment: Deployment): Promise<Gateway> {
   const { body } = await readPage(deployment, ADDRESS.web[0]);
   assertMatch(body, /^Hello 10\.20\.0\.[12],/);
   return body.includes("10.20.0.1,") ? "gateway" : "gateway-2";
+}
+
+/** What the kernel drops with a link: routes, and all of IPv6. */
+function whatTheLinkTook(name: Gateway): string[] {
+  const isFirst = name === "gateway";
+  const v6 = isFirst ? ADDRESS.gatewayLan[1] : ADDRESS.gateway2[1];
+  return [
+    `addr add ${v6}/64 dev eth0 nodad`,
+    `route add default via ${isFirst ? "192.168.2.1" : "192.0.2.9"}`,
+    `route add default via ${isFirst ? "fd00:b::1" : "2001:db8:e::1"}`,
+  ];
 }
 
 function other(gateway: Gateway): Gateway {
