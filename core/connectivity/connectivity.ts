@@ -32,7 +32,12 @@ import {
   RELAY_REALM,
 } from "../turn/mod.ts";
 import { earlier, type Millis } from "../units.ts";
-import { peekReceiverIndex, WireGuardNode, type WireGuardResult } from "../wireguard/mod.ts";
+import {
+  INNER_MTU,
+  peekReceiverIndex,
+  WireGuardNode,
+  type WireGuardResult,
+} from "../wireguard/mod.ts";
 import { Connection, type ConnectionParameters } from "./connection.ts";
 import { ConnectionTable } from "./connection_table.ts";
 import { LocalCandidates } from "./local_candidates.ts";
@@ -90,7 +95,7 @@ export interface Decapsulated {
   length: number;
 }
 
-/** Datagrams dropped, by reason. */
+/** Datagrams and packets dropped, by reason. */
 export interface DropCounters {
   /** Nothing we know of. */
   unknown: number;
@@ -100,6 +105,8 @@ export interface DropCounters {
   unexpectedStun: number;
   /** WireGuard messages that did not open or belong to nobody. */
   badWireGuard: number;
+  /** Packets for a peer that are larger than fits into the tunnel. */
+  tooLong: number;
 }
 
 /** What a {@link Connectivity} is made of. */
@@ -124,6 +131,7 @@ export class Connectivity {
     unknownChannel: 0,
     unexpectedStun: 0,
     badWireGuard: 0,
+    tooLong: 0,
   };
 
   readonly #role: Role;
@@ -306,6 +314,10 @@ export class Connectivity {
     end: number,
     batch: DatagramBatch,
   ): void {
+    if (end - start > INNER_MTU) {
+      this.#drop("tooLong");
+      return;
+    }
     connection.encapsulate(now, buf, start, end, batch);
     this.#touched.add(connection);
   }

@@ -2,6 +2,7 @@
  * WireGuard without sockets and clocks: a node that all tunnels share, and a tunnel per peer.
  * @module
  */
+export { INNER_MTU } from "./constants.ts";
 export { type IdentifiedInitiation, LocalIdentity, SymmetricState } from "./handshake.ts";
 export { type ReceiverMacKeys } from "./macs.ts";
 export { peekReceiverIndex } from "./messages.ts";
