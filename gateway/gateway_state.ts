@@ -44,8 +44,6 @@ import {
   PacketRef,
   Parse,
   parsePacket,
-  Prefix,
-  PrefixTable,
   type SocketAddress,
 } from "@firezone/core/ip";
 import type {
@@ -62,6 +60,7 @@ import { toDomain } from "./dns/domain.ts";
 import { PendingResolutions, type Resolution } from "./dns/pending_resolutions.ts";
 import { isUsableTarget } from "./dns/targets.ts";
 import { type Admission, Peer, type PeerStatus } from "./peer.ts";
+import { PeerTable } from "./peer_table.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type GatewayEvent =
@@ -119,10 +118,7 @@ export class GatewayState {
   readonly #unixMillisAtZero: number;
   readonly #random: RandomBytes;
   readonly #resolutions = new PendingResolutions();
-  readonly #peers = new Map<string, Peer>();
-  /** Peers by their place in {@link #byAddress}. */
-  #slots: Peer[] = [];
-  #byAddress = new PrefixTable();
+  readonly #peers = new PeerTable();
   readonly #events: GatewayEvent[] = [];
   readonly #packet = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
@@ -171,7 +167,7 @@ export class GatewayState {
         this.#peers.get(message.clientId)?.access.setExpiry(message.resourceId, message.expiresAt);
         break;
       case "resource-updated":
-        for (const peer of this.#peers.values()) peer.access.update(message.resource);
+        for (const peer of this.#peers) peer.access.update(message.resource);
         break;
       case "relays-presence":
         this.#connectivity.updateRelays(now, message.disconnectedIds, message.connected);
@@ -189,7 +185,7 @@ export class GatewayState {
   /** Starts over on another network, with another key; authorisations stay. */
   reset(now: Millis, privateKey: Uint8Array): void {
     this.#connectivity.reset(now, privateKey);
-    for (const peer of this.#peers.values()) peer.connection = undefined;
+    for (const peer of this.#peers) peer.connection = undefined;
     this.#events.length = 0;
     this.#resolutions.clear(); // with the events; clients say again what they need
     this.#drain();
@@ -197,7 +193,7 @@ export class GatewayState {
 
   /** Tells every client that this gateway is going away. */
   shutDown(now: Millis): void {
-    for (const peer of this.#peers.values()) this.#sayGoodbye(now, peer);
+    for (const peer of this.#peers) this.#sayGoodbye(now, peer);
   }
 
   // ---- names
@@ -233,8 +229,7 @@ export class GatewayState {
       return;
     }
     if (isMulticast(buf, packet)) return;
-    const slot = this.#byAddress.lookup(packet.version, buf, packet.destinationOffset);
-    const peer = slot < 0 ? undefined : this.#slots[slot]!;
+    const peer = this.#peers.destinationOf(buf, packet);
     if (peer?.connection === undefined) {
       this.#drops.noPeer++;
       return;
@@ -326,8 +321,8 @@ export class GatewayState {
         ipv4: this.#interface.ipv4.text,
         ipv6: this.#interface.ipv6.text,
       },
-      resources: authorisedResources(this.#peers.values()),
-      peers: Array.from(this.#peers.values(), (peer) => peer.status()),
+      resources: authorisedResources(this.#peers),
+      peers: Array.from(this.#peers, (peer) => peer.status()),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
     };
@@ -434,7 +429,7 @@ export class GatewayState {
     const listed = new Map(
       init.authorizations.map((one) => [`${one.clientId} ${one.resourceId}`, one.expiresAt]),
     );
-    for (const peer of [...this.#peers.values()]) {
+    for (const peer of [...this.#peers]) {
       for (const resourceId of [...peer.access.resourceIds()]) {
         const key = `${peer.clientId} ${resourceId}`;
         if (listed.has(key)) peer.access.setExpiry(resourceId, listed.get(key));
@@ -456,8 +451,7 @@ export class GatewayState {
     let peer = this.#peers.get(client.id);
     if (!peer?.hasAddresses(client)) {
       peer = new Peer(client.id, client, this.#random, peer?.access);
-      this.#peers.set(client.id, peer);
-      this.#indexAddresses();
+      this.#peers.put(peer);
     }
     peer.connection = this.#connectivity.connection(client.id);
     peer.access.allow(flow.resource, flow.expiresAt);
@@ -499,26 +493,16 @@ export class GatewayState {
 
   #removePeer(clientId: string, reason: string): void {
     this.#peers.delete(clientId);
-    this.#indexAddresses();
     this.#events.push({ tag: "client-gone", clientId, reason });
   }
 
   #expire(now: Millis): void {
     const unix = Math.floor((this.#unixMillisAtZero + now) / 1000) as UnixSeconds;
-    for (const peer of [...this.#peers.values()]) {
+    for (const peer of [...this.#peers]) {
       for (const resourceId of peer.access.expire(unix)) this.#onRevoked(now, peer, resourceId);
       peer.sweep(now);
     }
     this.#nextExpiryCheck = this.#peers.size > 0 ? after(now, EXPIRY_INTERVAL_MS) : NEVER;
-  }
-
-  #indexAddresses(): void {
-    this.#slots = [...this.#peers.values()];
-    this.#byAddress = new PrefixTable();
-    for (const [slot, { ipv4, ipv6 }] of this.#slots.entries()) {
-      this.#byAddress.insert(new Prefix(ipv4, 32), slot);
-      this.#byAddress.insert(new Prefix(ipv6, 128), slot);
-    }
   }
 
   #drain(): void {

@@ -10,7 +10,7 @@
 
 import { base64 } from "@firezone/core/bytes";
 import { type AeadBackend, selectAead } from "@firezone/core/crypto";
-import { ip, prefix, SocketAddress } from "@firezone/core/ip";
+import { ip, type IpAddress, prefix, SocketAddress } from "@firezone/core/ip";
 import { Deadlines } from "@firezone/core/deadlines";
 import { type Owner, seededRandom, TransmitQueue } from "@firezone/core/testing";
 import type { ClientMessage, GatewayMessage } from "@firezone/core/portal";
@@ -34,8 +34,12 @@ export interface IdleCost {
 
 const DELAY_MS = 1;
 const RELAY = "203.0.113.1";
-const SERVER = ip("10.0.0.7");
-const PORT = 52_625;
+/** Where the gateway is. */
+export const GATEWAY_ADDRESS = "192.0.2.1";
+/** A host of the resource. */
+export const SERVER: IpAddress = ip("10.0.0.7");
+/** The port of all ends. */
+export const PORT = 52_625;
 const RESOURCE = { id: "resource", prefix: prefix("10.0.0.0/24") };
 /** Connections are made at this pace: all at once would be another bench. */
 const CLIENTS_PER_STEP = 20;
@@ -75,8 +79,9 @@ function memory(): number {
 }
 
 /** A network where everybody reaches everybody after {@link DELAY_MS}, in order. */
-class Wire {
-  now = 0 as Millis;
+export class Wire {
+  /** The present instant. */
+  now: Millis = 0 as Millis;
   readonly #owners = new Map<string, Owner>();
   readonly #addresses = new Map<Owner, SocketAddress>();
   readonly #deadlines = new Deadlines<Owner>();
@@ -134,7 +139,7 @@ class Wire {
 }
 
 /** A machine on the network, with a clock that runs while it works. */
-class Peer<M extends ClientState | GatewayState> implements Owner {
+export class Peer<M extends ClientState | GatewayState> implements Owner {
   spentMs = 0;
   datagrams = 0;
   readonly batch = new TransmitQueue();
@@ -179,20 +184,23 @@ class Peer<M extends ClientState | GatewayState> implements Owner {
 }
 
 /** One gateway, one relay, and a portal that grants everything at once. */
-class World {
-  readonly wire = new Wire();
+export class World {
+  /** What they are on. */
+  readonly wire: Wire = new Wire();
+  /** The gateway. */
   readonly gateway: Peer<GatewayState>;
   readonly #random = seededRandom(1);
   readonly #aead: AeadBackend = selectAead();
   readonly #relay: RelayHost;
   readonly #clients = new Map<string, Peer<ClientState>>();
 
+  /** Nobody is a client yet. */
   constructor() {
     const publicAddresses = { v4: ip(RELAY), v6: undefined };
     this.#relay = new RelayHost({ publicAddresses, stampSecret: "secret", random: this.#random });
     this.wire.add(this.#relay, at(RELAY, RELAY_PORT));
     this.gateway = new Peer(new GatewayState(this.#options()), () => this.#onGateway());
-    this.wire.add(this.gateway, at("192.0.2.1", PORT));
+    this.wire.add(this.gateway, at(GATEWAY_ADDRESS, PORT));
     this.gateway.machine.handlePortalMessage(this.wire.now, {
       tag: "init",
       interface: { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") },
@@ -201,11 +209,12 @@ class World {
     });
   }
 
+  /** Adds a client that does nothing by itself. */
   addClient(index: number): void {
     const id = `client-${index}`;
     const peer = new Peer<ClientState>(new ClientState(this.#options()), () => this.#onClient(id));
     this.#clients.set(id, peer);
-    this.wire.add(peer, at(`198.18.${index >> 8}.${index & 0xff}`, PORT));
+    this.wire.add(peer, clientAddress(index));
     const { ipv4, ipv6 } = innerAddresses(index);
     const { now } = this.wire;
     peer.machine.handlePortalMessage(now, {
@@ -232,6 +241,14 @@ class World {
       peer.machine.handleTunPacket(this.wire.now, packet, 0, packet.length, peer.batch);
       this.wire.settle(peer);
     });
+  }
+
+  /** The datagram with a packet of a connected client, which the network does not get to see. */
+  sealed(index: number, packet: Uint8Array): { from: SocketAddress; payload: Uint8Array } {
+    const { machine, batch } = this.#clients.get(`client-${index}`)!;
+    machine.handleTunPacket(this.wire.now, packet, 0, packet.length, batch);
+    const { payload } = batch.transmits.pop()!;
+    return { from: clientAddress(index), payload };
   }
 
   #options() {
@@ -324,7 +341,12 @@ function at(address: string, port: number): SocketAddress {
   return new SocketAddress(ip(address), port);
 }
 
-function innerAddresses(index: number) {
+function clientAddress(index: number): SocketAddress {
+  return at(`198.18.${index >> 8}.${index & 0xff}`, PORT);
+}
+
+/** The tunnel addresses of a client. */
+export function innerAddresses(index: number): { ipv4: IpAddress; ipv6: IpAddress } {
   return {
     ipv4: ip(`100.65.${index >> 8}.${index & 0xff}`),
     ipv6: ip(`fd00:2021:1111::1:${(index + 1).toString(16)}`),

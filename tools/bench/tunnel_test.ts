@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { measurePackets } from "./gateway_packets.ts";
 import { measureIdle } from "./tunnel_clients.ts";
 import { chart } from "./tunnel_chart.ts";
 import { median, parseIperf, parsePing, quantile } from "./tunnel_measures.ts";
@@ -76,4 +77,14 @@ Deno.test("measureIdle connects all clients and finds them idle", () => {
   const cost = measureIdle(20);
   assertEquals(cost.clients, 20);
   assert(cost.datagramsPerSecond < 20, `${cost.datagramsPerSecond} datagrams per second`);
+});
+
+Deno.test("a packet costs a gateway with many clients about what it costs one with few", () => {
+  const [few, many] = measurePackets([10, 200], 16, 41);
+  // The figures are the bench's business; what grows with the number of clients is ours.
+  assert(many!.inboundUs < 3 * few!.inboundUs, `${many!.inboundUs} and ${few!.inboundUs} µs in`);
+  assert(
+    many!.outboundUs < 3 * few!.outboundUs,
+    `${many!.outboundUs} and ${few!.outboundUs} µs out`,
+  );
 });
