@@ -3,7 +3,7 @@ import { socketAddress } from "../ip/address.ts";
 import { NAT_KINDS } from "../testing/mod.ts";
 import type { Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
-import { GenerousRelay, inner, World } from "./test_world.ts";
+import { GenerousRelay, inner, World } from "./testing/world.ts";
 
 const OTHER_KEY = new Uint8Array(32).fill(6);
 
@@ -91,7 +91,7 @@ Deno.test("a peer that names no candidate for ten seconds has failed; one is eno
     world.upsert("client");
     if (hears) {
       const candidate = "candidate:1 1 udp 2130706431 192.0.2.99 1234 typ host";
-      world.client.node.addRemoteCandidate(world.network.now, "gateway", candidate);
+      world.client.node.addRemoteCandidates(world.network.now, "gateway", [candidate]);
     }
     world.network.runFor(9_999);
     assertEquals(world.client.told, []);
@@ -196,13 +196,13 @@ Deno.test("only relayed candidates are taken back, and those of one relay alone 
   const kinds = (tag: string) =>
     world.client.signalled.filter((one) => one.tag === tag)
       .map(({ candidate }) => candidate.split(" ")[7]);
-  assertEquals(kinds("candidate").filter((kind) => kind === "relay").length, 1);
+  assertEquals(kinds("candidates").filter((kind) => kind === "relay").length, 1);
   const relayed = world.client.signalled.find(({ candidate }) => candidate.includes("typ relay"))!;
   const used = relayed.candidate.includes("203.0.113.1") ? 0 : 1;
   world.client.node.updateRelays(world.network.now, [`relay-${used}`], []);
   world.network.runFor(200);
-  assertEquals(kinds("candidate-invalidated"), ["relay"]);
-  assertEquals(kinds("candidate").filter((kind) => kind === "relay").length, 2, "the other's");
+  assertEquals(kinds("candidates-invalidated"), ["relay"]);
+  assertEquals(kinds("candidates").filter((kind) => kind === "relay").length, 2, "the other's");
   assertEquals(world.reaches(1), true);
 });
 

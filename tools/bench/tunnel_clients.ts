@@ -247,7 +247,7 @@ export class World {
   sealed(index: number, packet: Uint8Array): { from: SocketAddress; payload: Uint8Array } {
     const { machine, batch } = this.#clients.get(`client-${index}`)!;
     machine.handleTunPacket(this.wire.now, packet, 0, packet.length, batch);
-    const { payload } = batch.transmits.pop()!;
+    const { payload } = batch.pollTransmit()!;
     return { from: clientAddress(index), payload };
   }
 

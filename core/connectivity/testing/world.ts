@@ -5,15 +5,15 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { SocketAddress, socketAddress } from "../ip/address.ts";
-import { longTermKey } from "../stun/credentials.ts";
+import { type SocketAddress, socketAddress } from "../../ip/address.ts";
+import { longTermKey } from "../../stun/credentials.ts";
 import {
   looksLikeStun,
   METHOD,
   parseStunMessage,
   type StunMessage,
   StunWriter,
-} from "../stun/mod.ts";
+} from "../../stun/mod.ts";
 import {
   type Host,
   Network,
@@ -21,18 +21,21 @@ import {
   type Place,
   seededRandom,
   testAead,
-} from "../testing/mod.ts";
-import type { DatagramBatch, Transmit } from "../transmit.ts";
-import { writeChannelDataHeader } from "../turn/mod.ts";
-import { type Millis, NEVER } from "../units.ts";
-import type { ConnectionParameters } from "./connection.ts";
+  TransmitQueue,
+} from "../../testing/mod.ts";
+import type { Transmit } from "../../transmit.ts";
+import { writeChannelDataHeader } from "../../turn/mod.ts";
+import { type Millis, NEVER } from "../../units.ts";
+import type { ConnectionParameters } from "../connection.ts";
 import {
   Connectivity,
   type ConnectivityEvent,
   type Decapsulated,
   type Relay,
-} from "./connectivity.ts";
-import type { Role } from "./timing.ts";
+} from "../connectivity.ts";
+import type { Role } from "../timing.ts";
+
+type CandidatesEvent = Extract<ConnectivityEvent, { candidates: readonly string[] }>;
 
 const LIFETIME_SECONDS = 600;
 const FIRST_PORT = 50_000;
@@ -135,25 +138,6 @@ export class GenerousRelay implements Owner {
   }
 }
 
-/** Takes datagrams of the packet path, one object each. */
-class ListBatch implements DatagramBatch {
-  readonly buffer = new Uint8Array(2048);
-  readonly transmits: Transmit[] = [];
-  #source: SocketAddress | undefined;
-  #destination: SocketAddress | undefined;
-
-  reserve(source: SocketAddress | undefined, destination: SocketAddress): number {
-    this.#source = source;
-    this.#destination = destination;
-    return 0;
-  }
-
-  commit(length: number): void {
-    const payload = this.buffer.slice(0, length);
-    this.transmits.push({ source: this.#source, destination: this.#destination!, payload });
-  }
-}
-
 /** One end, with everything that it told. */
 export class End implements Owner {
   readonly node: Connectivity;
@@ -169,9 +153,8 @@ export class End implements Owner {
   /** Whether what it says reaches the other end. */
   isHeard = true;
   /** Takes its candidates to the other end. */
-  onCandidate: (event: ConnectivityEvent & { tag: "candidate" | "candidate-invalidated" }) => void =
-    () => {};
-  readonly #batch = new ListBatch();
+  onCandidates: (event: CandidatesEvent) => void = () => {};
+  readonly #batch = new TransmitQueue();
   readonly #plain = new Uint8Array(2048);
   readonly #out: Decapsulated = { connection: undefined, length: 0 };
 
@@ -197,20 +180,21 @@ export class End implements Owner {
   }
 
   pollTimeout(): Millis {
-    return this.#batch.transmits.length > 0 ? 0 as Millis : this.node.pollTimeout();
+    return this.#batch.length > 0 ? 0 as Millis : this.node.pollTimeout();
   }
 
   pollTransmit(): Transmit | undefined {
-    const transmit = this.#batch.transmits.shift() ?? this.node.pollTransmit();
+    const transmit = this.#batch.pollTransmit() ?? this.node.pollTransmit();
     if (transmit) this.sent.push(transmit);
     return transmit;
   }
 
   drain(): void {
     for (let event; (event = this.node.pollEvent()) !== undefined;) {
-      if (event.tag === "candidate" || event.tag === "candidate-invalidated") {
-        this.signalled.push({ tag: event.tag, candidate: event.candidate });
-        if (this.isHeard) this.onCandidate(event);
+      if (event.tag === "candidates" || event.tag === "candidates-invalidated") {
+        const { tag } = event;
+        for (const candidate of event.candidates) this.signalled.push({ tag, candidate });
+        if (this.isHeard) this.onCandidates(event);
       } else this.told.push(event.tag === "failed" ? `failed: ${event.reason}` : event.tag);
     }
   }
@@ -247,8 +231,8 @@ export class World {
       this[role].host = this.network.addHost(role, this[role], { ...place, port: 52_625 });
       this.offerRelays(role);
     }
-    this.client.onCandidate = (event) => this.#signal(this.gateway, "client", event);
-    this.gateway.onCandidate = (event) => this.#signal(this.client, "gateway", event);
+    this.client.onCandidates = (event) => this.#signal(this.gateway, "client", event);
+    this.gateway.onCandidates = (event) => this.#signal(this.client, "gateway", event);
   }
 
   /** Names all relays to one end. */
@@ -298,14 +282,10 @@ export class World {
     return arrives;
   }
 
-  #signal(
-    to: End,
-    peerId: string,
-    event: ConnectivityEvent & { tag: "candidate" | "candidate-invalidated" },
-  ): void {
+  #signal(to: End, peerId: string, { tag, candidates }: CandidatesEvent): void {
     this.network.after(20, (now) => {
-      if (event.tag === "candidate") to.node.addRemoteCandidate(now, peerId, event.candidate);
-      else to.node.removeRemoteCandidate(now, peerId, event.candidate);
+      if (tag === "candidates") to.node.addRemoteCandidates(now, peerId, candidates);
+      else to.node.removeRemoteCandidates(now, peerId, candidates);
     });
   }
 }
