@@ -3,6 +3,7 @@
  * servers.
  *
  *     netlink ──► a wait on a thread of the pool ──► quiet for 300 ms ──► is it another network?
+ *     system bus: NetworkManager, resolved ──────────────┘           └──► does a file say something else?
  *     once a second: has the machine slept?      every 5 s: does a file say something else?
  *
  * What others do elsewhere on the machine (containers, lifetimes that are prolonged, our own device)
@@ -22,6 +23,7 @@ import {
   sleptMs,
 } from "../os/linux/mod.ts";
 import { type Logger, logger } from "../telemetry/logging.ts";
+import { type BusService, BusSignals } from "./bus_signals.ts";
 import { monotonicNow } from "./clock.ts";
 import { FIREZONE_MARK } from "./data_plane.ts";
 import {
@@ -46,6 +48,8 @@ export interface NetworkNotifierOptions {
   readonly ignoreTables?: readonly number[];
   /** Files whose change means other DNS servers. */
   readonly watchedFiles?: readonly string[];
+  /** Socket of the system bus; the usual one if left out. */
+  readonly busSocket?: string;
   /** Where the log lines go. */
   readonly log?: Logger;
   /** How often sleep is looked for, and five times as rarely files; a second if left out. */
@@ -58,6 +62,7 @@ const FAR_AWAY: Readonly<Record<Family, IpAddress>> = {
   6: ip("2001:503:ba3e::2:30"),
 };
 
+const SYSTEM_BUS = "/run/dbus/system_bus_socket";
 const QUIET_MS = 300;
 const MAX_WAIT_MS = 1_000;
 const TICK_MS = 1_000;
@@ -78,9 +83,11 @@ export class NetworkNotifier {
   readonly #files = new Map<string, string>();
   readonly #ticker: ReturnType<typeof setInterval>;
   readonly #waiting: Promise<void>;
+  readonly #bus: BusSignals;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #ticks = 0;
   #hasResumed = false;
+  #areFilesDue = false;
   #hasSeenInternet = false;
   #isClosed = false;
 
@@ -94,6 +101,11 @@ export class NetworkNotifier {
     this.#epoll.add(this.#wake.fd, TOKEN.wake, { readable: true });
     this.#ticker = setInterval(() => this.#tick(), options.tickMs ?? TICK_MS);
     this.#waiting = this.#wait();
+    this.#bus = new BusSignals({
+      socket: options.busSocket ?? SYSTEM_BUS,
+      onChange: (service) => this.#onAnnouncement(service),
+      log: this.#log,
+    });
   }
 
   /** Tells nothing any more. */
@@ -104,6 +116,7 @@ export class NetworkNotifier {
     clearTimeout(this.#timer);
     this.#wake.signal();
     await this.#waiting;
+    await this.#bus.close();
     for (const resource of [this.#epoll, this.#wake, this.#changes, this.#netlink]) {
       resource.close();
     }
@@ -130,6 +143,14 @@ export class NetworkNotifier {
     }
   }
 
+  #onAnnouncement(service: BusService): void {
+    if (this.#isClosed) return;
+    if (service === "network-manager") this.#roaming.handleAnnouncement(monotonicNow());
+    else this.#areFilesDue = true;
+    this.#debounce.handle(monotonicNow());
+    this.#setTimer();
+  }
+
   #setTimer(): void {
     clearTimeout(this.#timer);
     const waitMs = Math.max(0, this.#debounce.pollTimeout() - monotonicNow());
@@ -141,6 +162,7 @@ export class NetworkNotifier {
 
   #check(): void {
     this.#options.onRoutesChange?.();
+    if (this.#areFilesDue) this.#checkFiles();
     const network = this.#identify();
     if (!this.#roaming.handleNetwork(monotonicNow(), network)) return;
     const reason = this.#hasResumed ? "resumed" : "roamed";
@@ -161,6 +183,7 @@ export class NetworkNotifier {
   }
 
   #checkFiles(): void {
+    this.#areFilesDue = false;
     let hasChanged = false;
     for (const [path, before] of this.#files) {
       const text = readText(path);

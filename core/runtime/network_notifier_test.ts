@@ -3,6 +3,7 @@ import { requires } from "../../tests/requirements.ts";
 import { ip, prefix } from "../ip/mod.ts";
 import { TunDevice } from "../os/linux/mod.ts";
 import { connect, TestNetns } from "../os/linux/testing/netns.ts";
+import { TestBus } from "./testing/bus.ts";
 import { NetworkNotifier } from "./network_notifier.ts";
 import { TUNNEL_TABLES, TunnelInterface } from "./tunnel_interface.ts";
 
@@ -20,7 +21,7 @@ class Machine {
   readonly notifier: NetworkNotifier;
   #wake = () => {};
 
-  constructor(watchedFiles: readonly string[] = []) {
+  constructor(watchedFiles: readonly string[] = [], busSocket = "/nowhere/bus") {
     // Otherwise link-local addresses become usable, and are told of, some time later.
     this.ns.exec("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
     for (const [name, net] of [["lan", "7"], ["wifi", "8"]] as const) {
@@ -47,6 +48,7 @@ class Machine {
         ignoreInterface: "tun-test",
         ignoreTables: TUNNEL_TABLES,
         watchedFiles,
+        busSocket,
         tickMs: 20,
       })
     );
@@ -141,6 +143,26 @@ Deno.test({
       assertEquals(await machine.next("dns"), true);
       assertEquals(machine.events, []);
     }
+  },
+});
+
+Deno.test({
+  name:
+    "NetworkNotifier believes NetworkManager that a network is another, though it looks the same",
+  ...requires("linux", "root", "namespaces", "tun", "ip", "dbus-daemon"),
+  async fn() {
+    await using bus = await TestBus.start();
+    using service = await bus.service(
+      "org.freedesktop.NetworkManager",
+      "/org/freedesktop/NetworkManager",
+    );
+    await using machine = new Machine([], bus.socket);
+    let hasRoamed = false;
+    for (let i = 0; i < 20 && !hasRoamed; i++) {
+      await service.change("PrimaryConnection");
+      hasRoamed = (await machine.settle()).includes("roamed");
+    }
+    assertEquals(hasRoamed, true);
   },
 });
 

@@ -24,11 +24,15 @@ export type NetworkIdentity = ReadonlyMap<Family, Uplink>;
 /** After so long without a network its return counts as another one: what we held will be dead. */
 const LONG_OUTAGE_MS = 5_000;
 
+/** What a network manager announces so soon after a move is that move. */
+const SAME_MOVE_MS = 3_000;
+
 /** See the head of this file. */
 export class RoamingDetector {
   #network: NetworkIdentity;
   #lostAt: Millis = NEVER;
   #isDue = false;
+  #movedAt: Millis = -Infinity as Millis;
 
   /** Begins with the network that is there. */
   constructor(now: Millis, network: NetworkIdentity) {
@@ -56,7 +60,13 @@ export class RoamingDetector {
     this.#network = network;
     this.#lostAt = NEVER;
     this.#isDue = false;
+    if (wasLong || isAnother) this.#movedAt = now;
     return wasLong || isAnother;
+  }
+
+  /** A network manager uses another connection, whose network may look like the one before. */
+  handleAnnouncement(now: Millis): void {
+    if (now - this.#movedAt >= SAME_MOVE_MS) this.#isDue = true;
   }
 
   /** The machine has slept: as soon as there is a network, connections have to be made anew. */

@@ -49,6 +49,17 @@ Deno.test("an IP version that joins is no other network, one that goes is", () =
   assertEquals(detector.handleNetwork(at(3), network(HOME)), false);
 });
 
+Deno.test("another connection is another network, but not a second move", () => {
+  const detector = new RoamingDetector(at(0), network(HOME));
+  detector.handleAnnouncement(at(10_000));
+  assertEquals(detector.handleNetwork(at(10_000), network(HOME)), true);
+  detector.handleAnnouncement(at(12_999));
+  assertEquals(detector.handleNetwork(at(12_999), network(HOME)), false);
+  detector.handleAnnouncement(at(13_000));
+  assertEquals(detector.handleNetwork(at(13_000), NONE), false, "nothing could be done yet");
+  assertEquals(detector.handleNetwork(at(13_500), network(HOME)), true);
+});
+
 Deno.test("a network that is away counts when it is back: another one, or after long", () => {
   const detector = new RoamingDetector(at(0), network(HOME));
   assertEquals(detector.handleNetwork(at(1_000), NONE), false);

@@ -7,6 +7,15 @@
 
 export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 export { sleptMs } from "./clocks.ts";
+export {
+  DBUS,
+  type DbusMessage,
+  DbusWriter,
+  type OutgoingDbusMessage,
+  takeMessage,
+  type Taken,
+  writeMessage,
+} from "./dbus_message.ts";
 export { type DialedSocket, Dialer, type DialHandlers, type DialOptions } from "./dialer.ts";
 export { Epoll, type Interest } from "./epoll.ts";
 export { Errno, errnoName, OsError } from "./errno.ts";
