@@ -8,6 +8,7 @@
  * @module
  */
 
+import { NamePattern } from "@firezone/core/dns";
 import { type IpAddress, parseIpAddress, parseSocketAddress } from "@firezone/core/ip";
 import { FIREZONE_MARK } from "@firezone/core/runtime";
 import { systemRandom } from "@firezone/core/system_random";
@@ -46,6 +47,8 @@ export class ClientDns {
   readonly #siteWaiters = new Map<number, (address: string | undefined) => void>();
   #nextSiteId = 0;
   #searchDomain: string | undefined;
+  /** What the names of resources end with. */
+  #domains: readonly string[] = [];
   #systemServers: readonly IpAddress[] = [];
   #hasAddresses = false;
   #isClosed = false;
@@ -97,7 +100,7 @@ export class ClientDns {
       case "names":
         this.#service.setResources(notice.resources);
         this.#options.post({ tag: "domains", domains: this.#service.resolvedDomains() });
-        void this.#attempt(() => this.#options.control.flush());
+        this.#setDomains(notice.resources.map(({ pattern }) => pattern));
         return;
       case "site-gateway":
         this.#siteWaiters.get(notice.id)?.(notice.address);
@@ -133,7 +136,21 @@ export class ClientDns {
     if (this.#isClosed || !this.#service.isListening) return;
     const { control, interfaceName } = this.#options;
     const sentinels = this.#service.sentinels();
-    await this.#attempt(() => control.setServers(interfaceName, sentinels, this.#searchDomain));
+    await this.#attempt(() =>
+      control.setServers(interfaceName, sentinels, this.#searchDomain, this.#domains)
+    );
+  }
+
+  /** Whatever changed about resources, what the system remembers of names may be wrong now. */
+  #setDomains(patterns: readonly string[]): void {
+    const domains = patterns
+      .map((pattern) => NamePattern.parse(pattern)?.suffix ?? "")
+      .filter((suffix) => suffix !== "")
+      .sort();
+    const isSame = domains.join() === this.#domains.join();
+    this.#domains = domains;
+    if (!isSame && this.#service.isListening) void this.#control();
+    else void this.#attempt(() => this.#options.control.flush());
   }
 
   async #siteGateway(resourceId: string): Promise<IpAddress | undefined> {

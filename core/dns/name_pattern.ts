@@ -43,6 +43,12 @@ export class NamePattern {
     return !/[*?]/.test(this.text);
   }
 
+  /** What all names that match end with: the labels behind the last wildcard; may be empty. */
+  get suffix(): string {
+    const last = this.#labels.findLastIndex((label) => /[*?]/.test(label));
+    return this.#labels.slice(last + 1).join(".");
+  }
+
   /** Whether a name matches.
    * @param name in lower case, without a final dot */
   matches(name: string): boolean {

@@ -27,6 +27,17 @@ Deno.test("NamePattern matches what its wildcards say", () => {
   }
 });
 
+Deno.test("NamePattern knows what its names end with", () => {
+  const cases = [
+    ["db.example.com", "db.example.com"],
+    ["*.Example.com", "example.com"],
+    ["**.a?.example.com.", "example.com"],
+    ["**", ""],
+    ["db-*", ""],
+  ];
+  for (const [text, suffix] of cases) assertEquals(NamePattern.parse(text!)!.suffix, suffix, text);
+});
+
 Deno.test("NamePattern refuses empty labels and ** beside other characters", () => {
   for (const text of ["", ".", "a..b", ".a", "a**.com", "***.com", "*ü.com"]) {
     assertEquals(NamePattern.parse(text), undefined, text);

@@ -32,12 +32,14 @@ export interface DnsControl {
    * @param interfaceName the TUN device, which has these addresses
    * @param sentinels in order of preference
    * @param searchDomain tried first for names without dots
+   * @param domains below which names have to be asked here, whoever else claims to know them
    * @throws ConfigError when the method does not work on this machine
    */
   setServers(
     interfaceName: string,
     sentinels: readonly IpAddress[],
     searchDomain?: string,
+    domains?: readonly string[],
   ): Promise<void>;
 
   /** Makes the system forget what it has resolved; does its best. */

@@ -17,6 +17,8 @@ import type { ResolvConfFile } from "./resolv_conf_file.ts";
 /** The servers that resolved knows, in the form of resolv.conf; it rewrites the file on changes. */
 const UPLINK_SERVERS = "/run/systemd/resolve/resolv.conf";
 const TIMEOUT_MS = 5000;
+/** It takes 256 per link, with the ones beside. */
+const MAX_DOMAINS = 250;
 const ALTERNATIVE = "start it, or choose --dns-control etc-resolv-conf or disabled";
 
 /** What {@link SystemdResolved} is made of. */
@@ -60,13 +62,18 @@ export class SystemdResolved implements DnsControl {
     interfaceName: string,
     sentinels: readonly IpAddress[],
     searchDomain?: string,
+    domains: readonly string[] = [],
   ): Promise<void> {
     if (sentinels.length === 0) return this.revert();
     return this.#inOrder(async () => {
       this.#interfaceName = interfaceName;
       await this.#run("dns", interfaceName, ...sentinels.map(String));
       // The route-only domain "~." draws all names here; other links would be asked at the same time.
-      await this.#run("domain", interfaceName, "~.", ...searchDomain ? [searchDomain] : []);
+      // A link with a longer domain (DHCP often names one) would still be asked alone for names below
+      // that, hence the domains of resources.
+      const routed = outermost(domains).slice(0, MAX_DOMAINS).map((domain) => `~${domain}`);
+      const search = searchDomain ? [searchDomain] : [];
+      await this.#run("domain", interfaceName, "~.", ...search, ...routed);
       await this.#run("llmnr", interfaceName, this.#options.llmnr ? "true" : "false");
       // What we answer for resources is not signed, and we speak no TLS, whatever is global policy.
       // A resolved without support for one of these refuses, and does not do it anyway.
@@ -167,6 +174,15 @@ export class SystemdResolved implements DnsControl {
     this.#last = next.catch(() => {});
     return next;
   }
+}
+
+/** Those that are not below another one. */
+function outermost(domains: readonly string[]): string[] {
+  const all = new Set(domains);
+  return [...all].filter((domain) => {
+    const labels = domain.split(".");
+    return !labels.some((_, i) => i > 0 && all.has(labels.slice(i).join(".")));
+  });
 }
 
 /** A line of `resolvectl dns`. */

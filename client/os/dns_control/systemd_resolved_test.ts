@@ -41,7 +41,8 @@ Deno.test("systemd-resolved asks the sentinels for all names, and puts the link 
     await fake.control.recover();
     fake.set("dns", "Global:\nLink 2 (eth0): 192.0.2.1 192.0.2.2\nLink 3 (wlan0): 192.0.2.1\n");
     assertEquals((await fake.control.systemServers()).map(String), ["192.0.2.1", "192.0.2.2"]);
-    await fake.control.setServers("tun-firezone", SENTINELS, "corp.example");
+    const domains = ["db.example.com", "example.com", "wiki.test", "example.com", "a.wiki.test"];
+    await fake.control.setServers("tun-firezone", SENTINELS, "corp.example", domains);
     fake.set("dns", "Link 2 (eth0): 192.0.2.1\nLink 9 (tun-firezone): 192.0.2.99 100.100.111.1\n");
     assertEquals((await fake.control.systemServers()).map(String), ["192.0.2.1"]);
     await fake.control.flush();
@@ -50,7 +51,7 @@ Deno.test("systemd-resolved asks the sentinels for all names, and puts the link 
     assertEquals(fake.calls(), [
       "dns",
       "dns tun-firezone 100.100.111.1 fd00:2021:1111:8000:100:100:111:1",
-      "domain tun-firezone ~. corp.example",
+      "domain tun-firezone ~. corp.example ~example.com ~wiki.test",
       "llmnr tun-firezone false",
       "mdns tun-firezone false",
       "dnssec tun-firezone false",
@@ -162,13 +163,14 @@ Deno.test({
     const before = await servers();
     assert(before.includes("192.0.2.1") && before.includes("2001:db8::1"));
 
-    await control.setServers("tun-firezone", SENTINELS, "corp.example");
+    const domains = Array.from({ length: 300 }, (_, i) => `n${i}.test`);
+    await control.setServers("tun-firezone", SENTINELS, "corp.example", domains);
     const check = async () => {
       assertEquals(await servers(), before);
       const status = resolved.run("status", "tun-firezone");
       assertStringIncludes(status, "100.100.111.1 fd00:2021:1111:8000:100:100:111:1");
       assertStringIncludes(status, "+DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no");
-      assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example");
+      assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example ~n0.test");
     };
     await check();
     await resolved.restart();
