@@ -58,7 +58,7 @@ export function presharedKey(
   return base64(pbkdf2(sha256, password, utf8(salt), { c: 1, dkLen: 32 }));
 }
 
-/** What the bearer of `publicKey` presents to the relay with `stampSecret` (§4, era B). */
+/** What the bearer of `publicKey` presents to the relay with `stampSecret` (§4). */
 export function turnCredentials(
   publicKey: string,
   stampSecret: string,

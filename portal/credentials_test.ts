@@ -43,7 +43,7 @@ Deno.test("TURN credentials are those of portal-protocol §4", () => {
   });
 });
 
-Deno.test("a relay's id is that of portal-protocol §4", () => {
+Deno.test("a relay's id is that of portal-protocol §2.9", () => {
   assertEquals(relayId("ab".repeat(32)), "271a413b-d339-4570-9fdc-eaec41f14f11");
 });
 

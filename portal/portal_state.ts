@@ -354,7 +354,7 @@ export class PortalState {
     const rival = this.#registry.rival(connection);
     this.#registry.setOnline(connection);
     this.#registry.reply(connection, connection.role, ref, OK);
-    // Only now, because the reply must come before the end of the former channel (§10).
+    // Only now, because the reply must come before the end of the former channel (§1.5).
     if (wasJoined) this.#registry.push(connection, "phx_close", {});
     this.#registry.log("info", "online", logFields(connection));
     this.#initialize(now, connection);

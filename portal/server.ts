@@ -272,7 +272,7 @@ interface Env {
   readonly Bindings: { readonly remoteAddr: Deno.NetAddr };
 }
 
-/** Era B's header; the standard `Authorization` means something else to load balancers. */
+/** v2's header; the standard `Authorization` means something else to load balancers. */
 function bearerToken(headers: Headers): string | undefined {
   const header = headers.get("x-authorization");
   return header?.startsWith("Bearer ") ? header.slice(7) : undefined;

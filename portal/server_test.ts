@@ -51,7 +51,7 @@ function optionsFor(role: SocketOptions["role"], era: SocketOptions["era"]): Soc
 }
 
 for (const era of ["v1", "v2"] as const) {
-  Deno.test(`the happy path of portal-protocol §8 over sockets, ${era}`, async () => {
+  Deno.test(`the flow of portal-protocol §2.4 over sockets, ${era}`, async () => {
     await using portal = new TestServer();
     await using relay = await PhoenixSocket.open(portal.url, optionsFor("relay", era));
     assertEquals(await relay.join({ stamp_secret: "ab".repeat(32) }), {});

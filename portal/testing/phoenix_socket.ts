@@ -16,7 +16,7 @@ export interface SocketOptions {
   readonly token?: string;
 }
 
-/** The address of a peer's socket, era A's with the token in it. */
+/** The address of a peer's socket, v1's with the token in it. */
 export function socketUrl(base: string, { role, era, params, token }: SocketOptions): URL {
   const path = role === "relay" || era === "v1" ? `/${role}/websocket` : `/${role}/v2/websocket`;
   const url = new URL(path, base);
