@@ -27,7 +27,7 @@ Deno.test(
         logFormat: "human",
         program: "firezone-headless-client",
         logDirectory: undefined,
-        validatesChecksums: false,
+        inspection: { validatesChecksums: false, flowRole: undefined },
         settings: { usesInternet: false },
       },
       {

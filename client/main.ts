@@ -3,7 +3,7 @@
  * @module
  */
 
-import { defaultName, runMain } from "@firezone/core/cli";
+import { defaultName, runMain, withFlowLogs } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
@@ -30,7 +30,7 @@ async function run(config: ClientConfig): Promise<number> {
   const manager = ServiceManager.fromEnvironment();
   setUpProgramLogging({
     program: PROGRAM,
-    filter: config.logLevel,
+    filter: config.flowLogs ? withFlowLogs(config.logLevel) : config.logLevel,
     format: config.logFormat,
     directory: config.logDirectory,
   });
@@ -42,7 +42,6 @@ async function run(config: ClientConfig): Promise<number> {
     log.info("The configuration is valid");
     return 0;
   }
-  if (config.flowLogs) log.warn("No flow logs are kept, whatever --flow-logs says");
   const control = dnsControl(config.dnsControl);
   const dns = new ClientDns({
     control,
@@ -87,7 +86,10 @@ async function run(config: ClientConfig): Promise<number> {
           logFormat: config.logFormat,
           program: PROGRAM,
           logDirectory: config.logDirectory,
-          validatesChecksums: false,
+          inspection: {
+            validatesChecksums: false,
+            flowRole: config.flowLogs ? "initiator" : undefined,
+          },
           settings: { usesInternet: config.activateInternetResource },
         },
         handlers,

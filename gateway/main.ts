@@ -3,7 +3,7 @@
  * @module
  */
 
-import { defaultName, runMain, type Secret } from "@firezone/core/cli";
+import { defaultName, runMain, type Secret, withFlowLogs } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
@@ -36,7 +36,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   const manager = ServiceManager.fromEnvironment();
   setUpProgramLogging({
     program: PROGRAM,
-    filter: config.logLevel,
+    filter: config.flowLogs ? withFlowLogs(config.logLevel) : config.logLevel,
     format: config.logFormat,
     directory: config.logDirectory,
   });
@@ -44,7 +44,6 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   if (!config.noCheck) requireNetworkAdministration("pass --no-check");
   const token = loadToken(givenToken);
   const id = loadGatewayId(config.firezoneId);
-  if (config.flowLogs) log.warn("No flow logs are kept, whatever --flow-logs says");
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
   const metrics = exportMetrics({
@@ -72,7 +71,10 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
           logFormat: config.logFormat,
           program: PROGRAM,
           logDirectory: config.logDirectory,
-          validatesChecksums: config.validateChecksums,
+          inspection: {
+            validatesChecksums: config.validateChecksums,
+            flowRole: config.flowLogs ? "responder" : undefined,
+          },
           settings: undefined,
         },
         handlers,

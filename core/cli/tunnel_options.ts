@@ -3,6 +3,7 @@
  * @module
  */
 
+import { type LogFilter, parseLogFilter } from "../telemetry/filter.ts";
 import { flag, option, type OptionSpec } from "./command.ts";
 import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
 import { hostPort, oneOf, text, url, type ValueKind } from "./values.ts";
@@ -82,10 +83,14 @@ export const noTelemetryOption: OptionSpec<boolean> = flag({
   hidden: true,
 });
 
-/** `--flow-logs`, which is refused with a warning. */
+/** `--flow-logs`, with `FIREZONE_FLOW_LOGS` behind it. */
 export const flowLogsOption: OptionSpec<boolean> = flag({
   flags: "--flow-logs",
   env: "FIREZONE_FLOW_LOGS",
-  description: "accepted for compatibility: no flow logs are kept, which a warning says",
-  hidden: true,
+  description: "log each TCP and UDP flow through the tunnel once it is over, addresses included",
 });
+
+/** The filter, with the lines about flows let through whatever else it says. */
+export function withFlowLogs(filter: LogFilter): LogFilter {
+  return parseLogFilter(`${filter.text},flow_logs=info`)!;
+}

@@ -35,6 +35,7 @@ import {
 import type { DatagramBatch, InboundPackets, Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
 import { monotonicNow } from "./clock.ts";
+import type { PacketInspector } from "./packet_inspector.ts";
 import { type DatagramSink, SendBatch, SinkResult } from "./send_batch.ts";
 import { TunWriter } from "./tun_writer.ts";
 
@@ -86,8 +87,8 @@ export interface DataPlaneOptions {
   readonly onControl: (now: Millis) => void;
   /** Called after every turn, to pass the machine's events on. */
   readonly onTurn: (now: Millis) => void;
-  /** Looks at each packet that came out of the tunnel, before anything is done to it. */
-  readonly inspect?: ((buf: Uint8Array, start: number, end: number) => void) | undefined;
+  /** Looks at each packet inside the tunnel, before anything is done to it. */
+  readonly inspector?: PacketInspector | undefined;
 }
 
 const TOKEN = { control: 0, tun: 1, udp4: 2, udp6: 3 } as const;
@@ -104,6 +105,7 @@ const RETRY_MS = 1;
 /** See the head of this file. */
 export class DataPlane implements DatagramSink, InboundPackets {
   readonly #options: DataPlaneOptions;
+  readonly #inspector: PacketInspector | undefined;
   readonly #epoll = new Epoll();
   readonly #batch: SendBatch;
   readonly #segmenter = new Segmenter();
@@ -122,6 +124,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
   /** Opens the sockets. @throws OsError when no family can be bound */
   constructor(options: DataPlaneOptions) {
     this.#options = options;
+    this.#inspector = options.inspector;
     this.#batch = new SendBatch(this);
     this.#coalescer = new Coalescer({
       udp: options.tun.udpSegmentation,
@@ -169,7 +172,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
 
   /** Takes a packet that came out of the tunnel. */
   push(buf: Uint8Array, start: number, end: number): void {
-    if (this.#options.inspect !== undefined) this.#options.inspect(buf, start, end);
+    this.#inspector?.fromTunnel(buf, start, end);
     if (this.#outerEcn !== ECN.notCapable) applyOuterEcn(buf, start, this.#outerEcn);
     if (this.#coalescer.push(buf, start, end)) return;
     this.#coalescer.flush(this.#tunWriter);
@@ -221,6 +224,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
       if (length <= 0) break;
       packets += Math.max(1, this.#segmenter.begin(this.#read, 0, length));
       for (let n; (n = this.#segmenter.next(packet, 0)) > 0;) {
+        this.#inspector?.intoTunnel(now, packet, 0, n);
         state.handleTunPacket(now, packet, 0, n, this.#batch);
       }
     }

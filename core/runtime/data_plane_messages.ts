@@ -9,6 +9,7 @@
 import type { AeadName } from "../crypto/mod.ts";
 import type { OutgoingMessage } from "../portal/mod.ts";
 import type { LogFormat } from "../telemetry/mod.ts";
+import type { Inspection } from "./packet_inspector.ts";
 
 /** What the worker is started with. */
 export interface DataPlaneStart<Settings> {
@@ -24,8 +25,8 @@ export interface DataPlaneStart<Settings> {
   readonly program: string;
   /** Directory that the log is written to as well. */
   readonly logDirectory: string | undefined;
-  /** Whether packets that come out of the tunnel with a wrong checksum are warned of. */
-  readonly validatesChecksums: boolean;
+  /** What of the packets inside the tunnel is looked at. */
+  readonly inspection: Inspection;
   /** What the program's own machine is made with. */
   readonly settings: Settings;
 }

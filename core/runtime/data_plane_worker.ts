@@ -6,16 +6,16 @@
 
 import { base64 } from "../bytes/mod.ts";
 import { type AeadBackend, AeadError, selectAead } from "../crypto/mod.ts";
-import { wrongChecksum } from "../ip/mod.ts";
 import { OsError, TunDevice } from "../os/linux/mod.ts";
 import type { MalformedMessage, UnknownMessage } from "../portal/mod.ts";
 import type { RandomBytes } from "../random.ts";
 import { systemRandom } from "../system_random.ts";
 import { logger, setUpProgramLogging } from "../telemetry/mod.ts";
 import type { Millis } from "../units.ts";
-import { unixMillisAtZero } from "./clock.ts";
+import { monotonicNow, unixMillisAtZero } from "./clock.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
 import type { DataPlaneCommand, DataPlaneNotice, DataPlaneStart } from "./data_plane_messages.ts";
+import { PacketInspector } from "./packet_inspector.ts";
 import { acceptWorkerSide, type WorkerSide } from "./worker_channel.ts";
 
 /** What every machine of a data plane is made of. */
@@ -120,6 +120,7 @@ function runDataPlane<
     random: systemRandom,
     unixMillisAtZero: unixMillisAtZero(),
   }, start.settings);
+  const inspector = PacketInspector.make(start.inspection);
   const plane = new DataPlane({
     state: machine,
     tun,
@@ -129,8 +130,11 @@ function runDataPlane<
       machine.shutDown(now);
       plane.stop();
     },
-    onTurn: passEventsOn,
-    inspect: start.validatesChecksums ? warnOfChecksum : undefined,
+    onTurn: (now) => {
+      passEventsOn();
+      inspector?.handleTurn(now);
+    },
+    inspector,
   });
   log.info("Data plane is running", { interface: tun.name, aead: aead.name, ports: plane.ports });
   channel.post({
@@ -139,12 +143,8 @@ function runDataPlane<
     publicKey: base64(machine.publicKey),
   });
   plane.run();
+  inspector?.close(monotonicNow());
   tun.close();
-
-  function warnOfChecksum(buf: Uint8Array, start: number, end: number): void {
-    const layer = wrongChecksum(buf, start, end);
-    if (layer !== undefined) log.warn("A packet has a wrong checksum", { layer });
-  }
 
   function passEventsOn(): void {
     for (let event; (event = machine.pollEvent()) !== undefined;) {

@@ -26,6 +26,7 @@ export * from "./data_plane_messages.ts";
 export * from "./data_plane_worker.ts";
 export { DnsServer, type DnsServerOptions, type DnsTransport, type Reply } from "./dns_server.ts";
 export { NetworkNotifier, type NetworkNotifierOptions } from "./network_notifier.ts";
+export { type FlowRole, type Inspection, PacketInspector } from "./packet_inspector.ts";
 export { PortalBypass } from "./portal_bypass.ts";
 export { requireNetworkAdministration } from "./privileges.ts";
 export * from "./status_server.ts";

@@ -53,7 +53,16 @@ Deno.test("what operators ask of running programs", needs, async (t) => {
   const { topology, folder } = deployment;
   for (const name of ["portal", "relay"] as const) await deployment.startReady(name);
   await deployment.startReady("gateway", {
-    args: ["--log-dir", `${folder}/logs`, "--log-format", "json", "--validate-checksums"],
+    args: [
+      "--log-dir",
+      `${folder}/logs`,
+      "--log-format",
+      "json",
+      "--validate-checksums",
+      "--flow-logs",
+      "--log-level",
+      "info,flow_logs=off",
+    ],
   });
   await deployment.startReady("client", { args: ["--metrics", "stdout"] });
   assert((await topology.fetchPage("client", ADDRESS.web[0], PAGE_MS)).ok);
@@ -104,6 +113,17 @@ Deno.test("what operators ask of running programs", needs, async (t) => {
       assert(messages.includes(message), written);
     }
     assertEquals(messages.includes("A packet has a wrong checksum"), false);
+  });
+
+  await t.step("flow logs have a line per flow that is over", async () => {
+    const written = await Deno.readTextFile(`${folder}/logs/latest`);
+    const [flow] = written.trimEnd().split("\n").map((line) => JSON.parse(line))
+      .filter(({ target }) => target === "flow_logs");
+    const { role, protocol, inner_dst_ip, inner_dst_port, reason, rx_bytes } = flow.fields;
+    assertEquals([role, protocol, inner_dst_ip, inner_dst_port, reason], [
+      ...["responder", "tcp", ADDRESS.web[0], 80, "finished"],
+    ]);
+    assert(rx_bytes > 100);
   });
 
   await t.step("metrics are printed, and once more at the end", async () => {
