@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { Deployment } from "@firezone/tools/deployment";
 import type { CommandResult } from "@firezone/tools/netns";
 import { ADDRESS } from "@firezone/tools/topology";
+import { NotifyListener } from "../../core/os/linux/testing/notify_listener.ts";
 import { requires } from "../requirements.ts";
 import { takeSnapshot } from "./snapshot.ts";
 
@@ -21,7 +22,7 @@ Deno.test("CAP_NET_ADMIN is all that client and gateway need", needs, async (t) 
   await deployment.startReady("portal");
   await deployment.startReady("relay");
   for (const name of ["gateway", "client"] as const) {
-    await deployment.startReady(name, { wrapper: ONLY_NET_ADMIN });
+    await deployment.startReady(name, { wrapper: ONLY_NET_ADMIN, args: ["--log-level", "trace"] });
   }
 
   await t.step("they have no other", async () => {
@@ -35,6 +36,19 @@ Deno.test("CAP_NET_ADMIN is all that client and gateway need", needs, async (t) 
     for (const address of ADDRESS.web) {
       const page = await topology.fetchPage("client", address, PAGE_MS);
       assert(page.ok, JSON.stringify(page));
+    }
+  });
+
+  await t.step("their logs hold no secret, whatever the level", async () => {
+    const config = await Deno.readTextFile(`${deployment.folder}/portal.jsonc`);
+    const tokens = [...config.matchAll(/"((?:client|gateway|relay)-\w+)"/g)].map(([, it]) => it!);
+    assertEquals(tokens.length, 3);
+    for (const name of ["client", "gateway"] as const) {
+      const log = await Deno.readTextFile(`${deployment.folder}/${name}.log`);
+      assertMatch(log, /DEBUG/);
+      for (const token of tokens) assertEquals(log.includes(token), false, name);
+      // Keys and TURN passwords in base64, passwords of ICE.
+      assertEquals(/[A-Za-z0-9+/]{43}|\b[a-z2-7]{22}\b/.exec(log)?.[0], undefined, name);
     }
   });
 
@@ -133,6 +147,23 @@ Deno.test("what operators ask of running programs", needs, async (t) => {
     const text = client.lines.join("\n");
     assertStringIncludes(text, 'service_name="firezone-headless-client"');
     assertMatch(text, /^connections\{path_kind="(direct|relayed)"\} 1$/m);
+  });
+
+  await t.step("the service manager hears when the client is ready, lives and ends", async () => {
+    const path = `${folder}/notify`;
+    using manager = new NotifyListener(path);
+    const env = { NOTIFY_SOCKET: path, WATCHDOG_USEC: "200000" };
+    const client = await deployment.startReady("client", { env });
+    const heard = manager.take();
+    while (heard.filter((said) => said === "WATCHDOG=1").length < 2) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      heard.push(...manager.take());
+      assertEquals(client.status, undefined);
+    }
+    client.signal("SIGTERM");
+    assertEquals((await client.ended).code, 0);
+    heard.push(...manager.take());
+    assertEquals([heard[0], heard.at(-1)], ["READY=1", "STOPPING=1"]);
   });
 
   await t.step("--exit ends the client once the tunnel is configured", async () => {

@@ -1,42 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { requires } from "../../../tests/requirements.ts";
-import { closeFd, type Fd } from "./fd.ts";
-import { libc } from "./libc.ts";
 import { ServiceManager } from "./sd_notify.ts";
+import { NotifyListener } from "./testing/notify_listener.ts";
 
 const NEEDS = requires("linux");
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const MSG_DONTWAIT = 0x40;
-
-/** A socket as the service manager has it. */
-class Listener {
-  readonly #fd: Fd;
-
-  constructor(name: string) {
-    this.#fd = libc.socket(AF_UNIX, SOCK_DGRAM, 0) as Fd;
-    const path = new TextEncoder().encode(name.replace(/^@/, "\0"));
-    const address = new Uint8Array(2 + path.length);
-    address[0] = AF_UNIX;
-    address.set(path, 2);
-    assertEquals(libc.bind(this.#fd, address, address.length), 0);
-  }
-
-  /** What has come, oldest first. */
-  take(): string[] {
-    const messages: string[] = [];
-    const buffer = new Uint8Array(4096);
-    for (let n; (n = libc.recv(this.#fd, buffer, buffer.length, MSG_DONTWAIT)) >= 0;) {
-      messages.push(new TextDecoder().decode(buffer.subarray(0, n)));
-    }
-    return messages;
-  }
-
-  [Symbol.dispose](): void {
-    closeFd(this.#fd);
-  }
-}
-
 function withEnv(variables: Record<string, string>, test: () => void): void {
   for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
   try {
@@ -52,7 +19,7 @@ Deno.test({
   fn() {
     const directory = Deno.makeTempDirSync();
     for (const name of [`${directory}/notify`, `@firezone-test-${crypto.randomUUID()}`]) {
-      using listener = new Listener(name);
+      using listener = new NotifyListener(name);
       const manager = new ServiceManager(name);
       assertEquals(manager.ready(), true);
       assertEquals(manager.status("Connected\nREADY=0"), true);
@@ -104,7 +71,7 @@ Deno.test({
   ...NEEDS,
   async fn() {
     const name = `@firezone-test-${crypto.randomUUID()}`;
-    using listener = new Listener(name);
+    using listener = new NotifyListener(name);
     const manager = new ServiceManager(name, 20);
     const alive: boolean[] = [true, true, false, false];
     const { promise: asked, resolve } = Promise.withResolvers<void>();
