@@ -68,7 +68,7 @@ export interface RelayLoopOptions {
   /** An allocation's sockets are closed. */
   readonly onEnded: (allocation: RelayCommand) => void;
   /** Called after every turn; `isExhausted`: a socket may have more than it was given time for. */
-  readonly onTurn: (now: Millis, isExhausted: boolean) => void;
+  readonly onTurn: (durationMs: number, isExhausted: boolean) => void;
 }
 
 /** The sockets of an allocation. */
@@ -100,6 +100,8 @@ const LISTEN_QUEUE = 8 << 20;
 const ALLOCATION_QUEUE = 1 << 20;
 /** While a socket is full, it is tried again so often. */
 const RETRY_MS = 1;
+/** How old the time of the wall clock may be. */
+const WALL_CLOCK_MS = 100;
 /** Ports that cannot be opened are news so often. */
 const COMPLAINT_INTERVAL_MS = 60_000;
 
@@ -126,6 +128,9 @@ export class RelayLoop {
   #events = 0;
   #nextEvent = 0;
   #wall = 0 as UnixSeconds;
+  #readWallAt = 0 as Millis;
+  /** When the last turn was over. */
+  #endedAt = 0 as Millis;
   /** Datagrams that this turn may still take. */
   #left = 0;
   #isExhausted = false;
@@ -181,7 +186,7 @@ export class RelayLoop {
       this.#nextEvent = 0;
     }
     const now = monotonicNow();
-    this.#wall = wallClockNow();
+    this.#readWallClock(now);
     this.#left = TURN_DATAGRAMS;
     this.#isExhausted = false;
     if (!isRoundOver) { for (const socket of this.#listen.values()) this.#read(now, socket, 0); }
@@ -190,7 +195,9 @@ export class RelayLoop {
     }
     if (this.#server.pollTimeout() <= now) this.#server.handleTimeout(now);
     this.#settle(now);
-    this.#options.onTurn(now, this.#isExhausted || this.#nextEvent < this.#events);
+    this.#endedAt = monotonicNow();
+    const isExhausted = this.#isExhausted || this.#nextEvent < this.#events;
+    this.#options.onTurn(this.#endedAt - now, isExhausted);
   }
 
   /** Ends {@link run} after the present turn. */
@@ -205,8 +212,15 @@ export class RelayLoop {
     return { oversized: this.#oversized, refused, queueFull, workerBusy };
   }
 
+  /** Credentials expire by the second, so the clock need not be read in every turn. */
+  #readWallClock(now: Millis): void {
+    if (now < this.#readWallAt) return;
+    this.#readWallAt = after(now, WALL_CLOCK_MS);
+    this.#wall = wallClockNow();
+  }
+
   #waitMs(): number {
-    const wait = Math.max(0, this.#server.pollTimeout() - monotonicNow());
+    const wait = Math.max(0, this.#server.pollTimeout() - this.#endedAt);
     return this.#senders.isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 

@@ -212,7 +212,7 @@ class Rig {
       onControl: () => this.#control.drain(),
       onAllocated: (command) => this.allocated.push(command),
       onEnded: (command) => this.ended.push(command),
-      onTurn: (_now, isExhausted) => this.wasExhausted = isExhausted,
+      onTurn: (_durationMs, isExhausted) => this.wasExhausted = isExhausted,
     });
     if (serves) this.loop.serve();
   }

@@ -82,7 +82,7 @@ function run(side: WorkerSide<RelayOrder, RelayNotice>, start: RelayStart): void
       },
       onAllocated: ({ id, soleOf }) => side.post({ tag: "allocated", id, soleOf }),
       onEnded: ({ id, soleOf }) => side.post({ tag: "ended", id, soleOf }),
-      onTurn: (now, isExhausted) => reporter.noteTurn((monotonicNow() - now) / 1000, isExhausted),
+      onTurn: (durationMs, isExhausted) => reporter.noteTurn(durationMs / 1000, isExhausted),
     });
   } catch (error) {
     if (!(error instanceof OsError)) throw error;
