@@ -36,10 +36,11 @@ import { CHANNEL_DATA_HEADER_LENGTH } from "@firezone/core/turn";
 import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
 import { ForwardBatch } from "./forward_batch.ts";
 import { Forwarding } from "./forwarding.ts";
+import type { RelayCommand } from "./allocator.ts";
 import { type BufferedSender, BufferedSenders } from "./buffered_sender.ts";
 import type { LoopDrops } from "./report.ts";
 import { RequestLog } from "./request_log.ts";
-import type { RelayCommand, RelayServer } from "./server.ts";
+import type { RelayServer } from "./server.ts";
 import type { WorkerMailbox } from "./worker_mailbox.ts";
 
 /** What a {@link RelayLoop} is made of. */

@@ -9,7 +9,8 @@ import { relayCredentials, toChannelNumber, writeChannelDataHeader } from "@fire
 import type { UnixSeconds } from "@firezone/core/units";
 import { RelayLoop } from "./loop.ts";
 import { LOOPBACK } from "./peer_policy.ts";
-import { type RelayCommand, RelayServer, type RelayServerOptions } from "./server.ts";
+import type { RelayCommand } from "./allocator.ts";
+import { RelayServer, type RelayServerOptions } from "./server.ts";
 
 const HERE = ip("127.0.0.1");
 const SECRET = "secret";

@@ -3,6 +3,7 @@
  * @module
  */
 export * from "./allocation_table.ts";
+export * from "./allocator.ts";
 export * from "./counters.ts";
 export * from "./forwarding.ts";
 export * from "./peer_policy.ts";

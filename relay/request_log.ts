@@ -12,7 +12,7 @@ import { parseStunMessage } from "@firezone/core/stun";
 import { type Logger, logger } from "@firezone/core/telemetry";
 import type { Transmit } from "@firezone/core/transmit";
 import { MESSAGE_TYPES } from "./metrics.ts";
-import type { RelayCommand } from "./server.ts";
+import type { RelayCommand } from "./allocator.ts";
 
 /** Tells of answers and allocations. */
 export class RequestLog {

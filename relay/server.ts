@@ -40,24 +40,28 @@ import {
 } from "@firezone/core/stun";
 import type { Transmit } from "@firezone/core/transmit";
 import {
-  ChannelDataRef,
   type ChannelNumber,
   LAST_CHANNEL,
   LAST_LEGACY_CHANNEL,
   looksLikeChannelData,
-  Parse,
-  parseChannelData,
   RELAY_REALM,
   toChannelNumber,
 } from "@firezone/core/turn";
-import { after, type Millis, type Port, type UnixSeconds } from "@firezone/core/units";
-import { AllocationTable, type Channel, type RelayAllocation } from "./allocation_table.ts";
+import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
+import type { AllocationTable } from "./allocation_table.ts";
+import {
+  Allocator,
+  type GrantedAllocation,
+  type PendingAllocation,
+  type RelayCommand,
+} from "./allocator.ts";
 import { Authenticator } from "./auth.ts";
 import { RelayCounters } from "./counters.ts";
+import { DataPath } from "./data_path.ts";
 import type { Forwarding } from "./forwarding.ts";
 import { Nonces } from "./nonces.ts";
 import { PeerPolicy } from "./peer_policy.ts";
-import { DEFAULT_PORTS, isInRange, PortPool, type PortRange } from "./port_pool.ts";
+import { DEFAULT_PORTS, type PortRange } from "./port_pool.ts";
 import { Responder } from "./responder.ts";
 import { DEFAULT_BUDGET, ResponseBudget, type ResponseBudgetOptions } from "./response_budget.ts";
 
@@ -65,8 +69,6 @@ import { DEFAULT_BUDGET, ResponseBudget, type ResponseBudgetOptions } from "./re
 export const DEFAULT_LIFETIME_SECONDS = 600;
 /** The most that is granted. */
 export const MAX_LIFETIME_SECONDS = 3600;
-/** Ports tried before a client is told that there are none. */
-export const MAX_BIND_ATTEMPTS = 4;
 
 const PROTOCOL_UDP = 17;
 const BINDING_REQUEST = messageType("request", METHOD.binding);
@@ -104,53 +106,12 @@ export interface RelayServerOptions {
   readonly legacyChannels?: boolean | undefined;
 }
 
-/** What the owner must do with sockets. In each family of the list. */
-export type RelayCommand = {
-  /** Open a socket on the port and report the outcome, or close it. */
-  readonly tag: "create-allocation" | "free-allocation";
-  /** Names the allocation in reports; never used twice. */
-  readonly id: number;
-  /** The same in all families. */
-  readonly port: Port;
-  /** IPv4 before IPv6. */
-  readonly families: readonly Family[];
-  /** The user whose only allocation it is; undefined where a user may have several. */
-  readonly soleOf: string | undefined;
-};
-
-/** An ALLOCATE that waits for its sockets. */
-export interface PendingAllocation {
-  /** To be answered. */
-  readonly request: StunMessage;
-  /** Who asks. */
-  readonly client: SocketAddress;
-  /** On whose behalf. */
-  readonly username: string;
-  /** The same, where the user may have but one. */
-  readonly soleOf: string | undefined;
-  /** Signs the answer. */
-  readonly key: Uint8Array;
-  /** IPv4 before IPv6. */
-  readonly families: readonly Family[];
-  /** As granted. */
-  readonly lifetimeSeconds: number;
-  /** Whether the port must be even. */
-  readonly isEven: boolean;
-  /** The same in all families. */
-  readonly port: Port;
-  /** Ports tried so far, this one included. */
-  readonly attempt: number;
-}
-
 /** The inside of a {@link RelayServer}, to be looked at by `invariants.ts` and not changed. */
 export interface RelayInside {
   /** Allocations whose sockets are open. */
   readonly table: AllocationTable;
   /** Allocations whose sockets are being opened, by id. */
-  readonly pending: ReadonlyMap<
-    number,
-    Pick<PendingAllocation, "client" | "soleOf" | "families" | "port">
-  >;
+  readonly pending: ReadonlyMap<number, PendingAllocation>;
   /** Ports that nobody has. */
   readonly freePorts: number;
 }
@@ -165,16 +126,12 @@ export class RelayServer {
   readonly #sharedUsernames: ReadonlySet<string>;
   readonly #auth: Authenticator;
   readonly #nonces: Nonces;
-  readonly #range: PortRange;
-  readonly #ports: PortPool;
   readonly #policy: PeerPolicy;
   readonly #budget: ResponseBudget;
   readonly #responder: Responder;
-  readonly #table = new AllocationTable();
-  readonly #pending = new Map<number, PendingAllocation>();
-  #nextId = 1;
-  readonly #commands: RelayCommand[] = [];
-  readonly #channelData = new ChannelDataRef();
+  readonly #allocator: Allocator;
+  readonly #table: AllocationTable;
+  readonly #dataPath: DataPath;
 
   /** A relay without allocations. */
   constructor(options: RelayServerOptions) {
@@ -187,11 +144,13 @@ export class RelayServer {
     this.#sharedUsernames = new Set(options.sharedUsernames);
     this.#nonces = new Nonces(options.nonceKey ?? options.random(32));
     this.#auth = new Authenticator(options.stampSecret, this.#nonces);
-    this.#range = options.ports ?? DEFAULT_PORTS;
-    this.#ports = new PortPool(this.#range, options.random);
+    const ports = options.ports ?? DEFAULT_PORTS;
+    this.#allocator = new Allocator(ports, options.random);
+    this.#table = this.#allocator.table;
+    this.#dataPath = new DataPath(this.#table, this.counters, ports, this.#lastChannel);
     this.#policy = new PeerPolicy({
       publicAddresses: served.map(([, ip]) => ip),
-      ports: options.relayPorts ?? this.#range,
+      ports: options.relayPorts ?? ports,
       ownAddresses: options.ownAddresses,
       allow: options.allowedPeers,
       deny: options.deniedPeers,
@@ -202,7 +161,7 @@ export class RelayServer {
 
   /** Number of allocations, those whose sockets are being opened included. */
   get allocationCount(): number {
-    return this.#table.size + this.#pending.size;
+    return this.#allocator.size;
   }
 
   /** Number of channels, those in their cool-down included. */
@@ -212,7 +171,8 @@ export class RelayServer {
 
   /** What it knows. */
   get inside(): RelayInside {
-    return { table: this.#table, pending: this.#pending, freePorts: this.#ports.free };
+    const { table, pending, freePorts } = this.#allocator;
+    return { table, pending, freePorts };
   }
 
   /**
@@ -241,7 +201,7 @@ export class RelayServer {
     out: Forwarding,
   ): boolean {
     if (looksLikeChannelData(buf, start, end, this.#lastChannel)) {
-      return this.#handleChannelData(now, client, buf, start, end, out);
+      return this.#dataPath.fromClient(now, client, buf, start, end, out);
     }
     // A reply to port 0 cannot be sent.
     if (client.port === 0 || !looksLikeStun(buf, start, end)) this.counters.malformed++;
@@ -263,138 +223,52 @@ export class RelayServer {
     end: number,
     out: Forwarding,
   ): boolean {
-    return this.#forwardToClient(now, peer.key, allocationPort, start, end, out);
+    return this.#dataPath.toClient(now, peer.key, allocationPort, start, end, out);
   }
 
   /** The sockets of "create-allocation" `id` are open. */
   handleAllocationCreated(now: Millis, id: number): void {
-    const pending = this.#pending.get(id);
-    if (pending === undefined) return;
-    this.#pending.delete(id);
-    const { request, client, username, soleOf, key, families, lifetimeSeconds, port } = pending;
+    const opened = this.#allocator.takeOpened(id);
+    if (opened === undefined) return;
+    const { request, client, key, families, lifetimeSeconds, port } = opened;
     const writer = this.#responder.success(request);
     for (const family of families) {
       writer.relayedAddress(new SocketAddress(this.#public.get(family)!, port));
     }
     writer.mappedAddress(client).lifetime(lifetimeSeconds);
     const response = this.#responder.send(client, request, writer, 0, key);
-    this.#table.add({
-      id,
-      client,
-      username,
-      soleOf,
-      port,
-      families,
-      transactionId: request.transactionId,
-      response: response.slice(),
-      expiresAt: after(now, lifetimeSeconds * 1000),
-    });
+    this.#allocator.add(id, opened, response.slice(), after(now, lifetimeSeconds * 1000));
   }
 
   /** The sockets of "create-allocation" `id` could not be opened; none of them is. */
   handleAllocationFailed(_now: Millis, id: number): void {
-    const pending = this.#pending.get(id);
-    if (pending === undefined) return;
-    this.#pending.delete(id);
-    // Another program may hold this one port: draw again before giving this one back.
-    const mayRetry = pending.attempt < MAX_BIND_ATTEMPTS;
-    const port = mayRetry ? this.#takePort(pending.isEven) : undefined;
-    this.#ports.giveBack(pending.port);
-    if (port !== undefined) this.#create({ ...pending, port, attempt: pending.attempt + 1 });
-    else this.#reject(pending.client, pending.request, 508, pending.key);
+    const refused = this.#allocator.handleFailed(id);
+    if (refused) this.#reject(refused.client, refused.request, 508, refused.key);
   }
 
   /** The user whose only allocation `id` is has made a newer one with a sibling. */
   handleSuperseded(_now: Millis, id: number, username: string): void {
-    const existing = this.#table.soleOf(username);
-    // The order may have crossed the end of that allocation, or a still newer one.
-    if (existing?.id === id) this.#free(existing);
+    this.#allocator.handleSuperseded(id, username);
   }
 
   /** Ends what has expired. */
   handleTimeout(now: Millis): void {
-    for (let due; (due = this.#table.takeDue(now)) !== undefined;) {
-      if (due.tag === "allocation-expired") this.#release(due.allocation);
-    }
+    this.#allocator.handleTimeout(now);
   }
 
   /** The earliest deadline; the distant past while something is queued. */
   pollTimeout(): Millis {
-    if (this.#commands.length > 0 || this.#responder.isPending) return 0 as Millis;
-    return this.#table.nextDeadline;
+    return this.#responder.isPending ? 0 as Millis : this.#allocator.nextDeadline;
   }
 
   /** The next thing to do with sockets. */
   pollCommand(): RelayCommand | undefined {
-    return this.#commands.shift();
+    return this.#allocator.pollCommand();
   }
 
   /** The next answer, to be sent from the listen port. */
   pollTransmit(): Transmit | undefined {
     return this.#responder.poll();
-  }
-
-  // The data path
-
-  #handleChannelData(
-    now: Millis,
-    client: SocketAddress,
-    buf: Uint8Array,
-    start: number,
-    end: number,
-    out: Forwarding,
-  ): boolean {
-    const data = this.#channelData;
-    if (parseChannelData(buf, start, end, data, this.#lastChannel) !== Parse.Ok) {
-      this.counters.malformed++;
-      return false;
-    }
-    const channel = this.#table.byClient(client)?.channels.get(data.channel);
-    if (channel === undefined || !admitsTraffic(channel, now)) {
-      this.counters.unknownChannel++;
-      return false;
-    }
-    const { peer, knownAs } = channel;
-    // Where both clients are ours, the detour over the network would need a router that sends it back.
-    if (knownAs !== undefined && isInRange(this.#range, peer.port)) {
-      return this.#forwardToClient(now, knownAs, peer.port, data.start, data.end, out);
-    }
-    out.direction = knownAs === undefined ? "peer" : "sibling";
-    out.destination = peer;
-    out.allocationPort = channel.allocation.port;
-    out.start = data.start;
-    out.end = data.end;
-    // What goes to a sibling is counted there, as what goes to another client of our own is.
-    if (knownAs !== undefined) return true;
-    const length = data.end - data.start;
-    this.counters.packetsToPeers++;
-    this.counters.bytesToPeers += length;
-    this.counters.sizes.record(length);
-    return true;
-  }
-
-  #forwardToClient(
-    now: Millis,
-    peerKey: string,
-    allocationPort: number,
-    start: number,
-    end: number,
-    out: Forwarding,
-  ): boolean {
-    const channel = this.#table.byPort(allocationPort)?.channelsByPeer.get(peerKey);
-    if (channel === undefined || !admitsTraffic(channel, now)) {
-      this.counters.unknownPeer++;
-      return false;
-    }
-    out.direction = "client";
-    out.destination = channel.allocation.client;
-    out.channel = channel.number;
-    out.start = start;
-    out.end = end;
-    this.counters.packetsToClients++;
-    this.counters.bytesToClients += end - start;
-    this.counters.sizes.record(end - start);
-    return true;
   }
 
   // Requests, in the order in which the RFCs treat them
@@ -508,9 +382,7 @@ export class RelayServer {
     username: string,
     key: Uint8Array,
   ): void {
-    for (const pending of this.#pending.values()) {
-      if (pending.client.equals(client)) return; // the answer is on its way
-    }
+    if (this.#allocator.isWaitedForBy(client)) return; // the answer is on its way
     const existing = this.#table.byClient(client);
     if (existing?.transactionId === request.transactionId) {
       return this.#responder.repeat(client, request, existing.response.slice());
@@ -529,14 +401,17 @@ export class RelayServer {
       return this.#reject(client, request, 440, key);
     }
     if (request.evenPort === "even-and-next") return this.#reject(client, request, 508, key);
-    const soleOf = this.#sharedUsernames.has(username) ? undefined : username;
-    if (soleOf !== undefined) this.#freeUser(soleOf);
-    const isEven = request.evenPort !== undefined;
-    const port = this.#takePort(isEven);
-    if (port === undefined) return this.#reject(client, request, 508, key);
-    const lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
-    const granted = { families, lifetimeSeconds, isEven, port, attempt: 1 };
-    this.#create({ request, client, username, soleOf, key, ...granted });
+    const granted: GrantedAllocation = {
+      request,
+      client,
+      username,
+      soleOf: this.#sharedUsernames.has(username) ? undefined : username,
+      key,
+      families,
+      lifetimeSeconds: grantedLifetime(request.lifetimeSeconds),
+      isEven: request.evenPort !== undefined,
+    };
+    if (!this.#allocator.allocate(granted)) this.#reject(client, request, 508, key);
   }
 
   /** RFC 8656 §8.2. */
@@ -554,7 +429,7 @@ export class RelayServer {
       return this.#reject(client, request, 443, key);
     }
     let lifetimeSeconds = 0;
-    if (request.lifetimeSeconds === 0) this.#free(allocation);
+    if (request.lifetimeSeconds === 0) this.#allocator.free(allocation);
     else if (allocation.username !== username) return this.#reject(client, request, 441, key);
     else {
       lifetimeSeconds = grantedLifetime(request.lifetimeSeconds);
@@ -592,44 +467,6 @@ export class RelayServer {
     this.#responder.send(client, request, this.#responder.success(request), 0, key);
   }
 
-  // Allocations
-
-  #create(pending: PendingAllocation): void {
-    const id = this.#nextId++;
-    this.#pending.set(id, pending);
-    const { port, families, soleOf } = pending;
-    this.#commands.push({ tag: "create-allocation", id, port, families, soleOf });
-  }
-
-  #takePort(isEven: boolean): Port | undefined {
-    return isEven ? this.#ports.takeEven() : this.#ports.take();
-  }
-
-  /** Ends what this user has, here or on its way. */
-  #freeUser(username: string): void {
-    const existing = this.#table.soleOf(username);
-    if (existing) this.#free(existing);
-    for (const [id, pending] of this.#pending) {
-      if (pending.soleOf !== username) continue;
-      this.#pending.delete(id);
-      this.#close(id, pending);
-    }
-  }
-
-  #free(allocation: RelayAllocation): void {
-    this.#table.remove(allocation);
-    this.#release(allocation);
-  }
-
-  #release(allocation: RelayAllocation): void {
-    this.#close(allocation.id, allocation);
-  }
-
-  #close(id: number, { port, families, soleOf }: PendingAllocation | RelayAllocation): void {
-    this.#ports.giveBack(port);
-    this.#commands.push({ tag: "free-allocation", id, port, families, soleOf });
-  }
-
   // Answers
 
   #badRequest(client: SocketAddress, request: StunMessage, key?: Uint8Array): void {
@@ -639,11 +476,6 @@ export class RelayServer {
   #reject(client: SocketAddress, request: StunMessage, code: number, key: Uint8Array): void {
     this.#responder.reject(client, request, code, key);
   }
-}
-
-/** Whether a channel is bound; its allocation may end before it. */
-function admitsTraffic(channel: Channel, now: Millis): boolean {
-  return now < channel.expiresAt && now < channel.allocation.expiresAt;
 }
 
 /** RFC 8656 §7.2: at least the default, at most our maximum. */

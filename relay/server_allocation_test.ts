@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { METHOD, StunWriter } from "@firezone/core/stun";
 import { relayCredentials } from "@firezone/core/turn";
 import { after, type UnixSeconds } from "@firezone/core/units";
-import { MAX_BIND_ATTEMPTS, type RelayServerOptions } from "./server.ts";
+import { MAX_BIND_ATTEMPTS } from "./allocator.ts";
+import type { RelayServerOptions } from "./server.ts";
 import {
   ALICE,
   BOB,

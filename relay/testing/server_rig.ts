@@ -25,7 +25,8 @@ import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
 import { Forwarding } from "../forwarding.ts";
 import { checkServer } from "../invariants.ts";
 import { DEFAULT_PORTS, type PortRange } from "../port_pool.ts";
-import { type RelayCommand, RelayServer, type RelayServerOptions } from "../server.ts";
+import type { RelayCommand } from "../allocator.ts";
+import { RelayServer, type RelayServerOptions } from "../server.ts";
 
 /** What the portal would share with every rig's relay. */
 export const SECRET = "4c98bf59c99b3e467ecd7cf9d6b3e5279645fca59be67bc5bb4af3cf653761ab";
