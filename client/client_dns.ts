@@ -102,6 +102,11 @@ export class ClientDns {
         this.#options.post({ tag: "domains", domains: this.#service.resolvedDomains() });
         this.#setDomains(notice.resources.map(({ pattern }) => pattern));
         return;
+      case "llmnr-query": {
+        const packet = this.#service.answerLlmnr(notice.packet);
+        if (packet) this.#options.post({ tag: "packet", packet });
+        return;
+      }
       case "site-gateway":
         this.#siteWaiters.get(notice.id)?.(notice.address);
         this.#siteWaiters.delete(notice.id);

@@ -53,6 +53,7 @@ import type {
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { earlier, type Millis } from "@firezone/core/units";
 import { CLIENT_ROUTES, isInTunnelRange } from "./address_plan.ts";
+import { looksLikeLlmnrQuery } from "./dns/llmnr.ts";
 import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
 import { type DomainRecord, DomainTable } from "./domain_table.ts";
 import { hasFamily } from "./ip_stack.ts";
@@ -81,6 +82,8 @@ export type ClientEvent =
     readonly upstreamDoh: readonly string[];
     readonly searchDomain: string | undefined;
   }
+  /** The system asked its neighbours in the tunnel for a name; a whole packet. */
+  | { readonly tag: "llmnr-query"; readonly packet: Uint8Array }
   /** DNS resources are others than before. */
   | { readonly tag: "names-changed"; readonly resources: readonly ClientDnsResource[] }
   | { readonly tag: "gateway-connected"; readonly gatewayId: string }
@@ -118,6 +121,9 @@ export interface ClientStatus {
   /** Packets from TUN or the tunnel that were dropped, by reason. */
   readonly drops: Readonly<Record<string, number>>;
 }
+
+/** Packets make no more events than that between two looks at them. */
+const MAX_EVENTS = 100;
 
 /** Gateways remembered as connected lately, for the portal's choice. */
 const MAX_RECENT_GATEWAYS = 100;
@@ -281,6 +287,11 @@ export class ClientState {
 
   // ---- packets
 
+  /** Hands a packet that was made elsewhere to the TUN device. */
+  sendToSystem(packet: Uint8Array): void {
+    this.#packets.push(packet);
+  }
+
   /** Takes a packet that the operating system routed into the tunnel. */
   handleTunPacket(
     now: Millis,
@@ -294,7 +305,7 @@ export class ClientState {
       this.#drops.malformed++;
       return;
     }
-    if (isMulticast(buf, packet)) return;
+    if (isMulticast(buf, packet)) return this.#onMulticast(buf, packet);
     if (!this.#isOurs(buf, packet.version, packet.sourceOffset)) {
       this.#drops.notOurSource++;
       return;
@@ -432,6 +443,14 @@ export class ClientState {
     return domain
       ? this.#resources.choose(domain.resourceIds, packet)
       : this.#resources.match(buf, packet);
+  }
+
+  /** Nobody is there but us; of what is said to all, only names are asked for. */
+  #onMulticast(buf: Uint8Array, packet: PacketRef): void {
+    if (!looksLikeLlmnrQuery(buf, packet)) return;
+    if (!this.#isOurs(buf, packet.version, packet.sourceOffset)) return;
+    if (this.#events.length >= MAX_EVENTS) return;
+    this.#events.push({ tag: "llmnr-query", packet: buf.slice(packet.start, packet.end) });
   }
 
   /** Gives the system an answer of our own to a packet, if there is one. */

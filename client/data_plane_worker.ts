@@ -46,6 +46,9 @@ function handleCommand(
     case "domain-evicted":
       machine.removeDomain(command.domain);
       return undefined;
+    case "packet":
+      machine.sendToSystem(command.packet);
+      return undefined;
     case "site-gateway": {
       const { id, resourceId } = command;
       return { tag: "site-gateway", id, address: machine.siteGateway(now, resourceId)?.text };
@@ -87,6 +90,8 @@ function toNotice(event: ClientEvent): DataPlaneNotice<ClientNotice> | undefined
       }));
       return { tag: "program", notice: { tag: "names", resources } };
     }
+    case "llmnr-query":
+      return { tag: "program", notice: event };
     case "gateway-connected":
       log.info("Connected to a gateway", { gateway: event.gatewayId });
       return undefined;

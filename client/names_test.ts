@@ -40,6 +40,32 @@ Deno.test("an address of a family or a name that no resource has any more is unr
   assertEquals(run.replies(), []);
 });
 
+Deno.test("what the system asks its neighbours in the tunnel is told, other multicast is not", () => {
+  const run = start([]);
+  const asked = () => {
+    const packets: Uint8Array[] = [];
+    for (let event; (event = run.machine.pollEvent()) !== undefined;) {
+      if (event.tag === "llmnr-query") packets.push(event.packet);
+    }
+    return packets;
+  };
+  asked();
+  run.send(OURS.ipv4, ip("224.0.0.252"), 5355);
+  run.send(OURS.ipv6, ip("ff02::1:3"), 5355);
+  assertEquals(asked(), [
+    udpPacket(OURS.ipv4, ip("224.0.0.252"), 5355),
+    udpPacket(OURS.ipv6, ip("ff02::1:3"), 5355),
+  ]);
+  run.send(OURS.ipv4, ip("224.0.0.251"), 5355);
+  run.send(OURS.ipv4, ip("224.0.0.252"), 5353);
+  run.send(ip("192.0.2.1"), ip("224.0.0.252"), 5355);
+  assertEquals(asked(), []);
+  for (let i = 0; i < 1000; i++) run.send(OURS.ipv4, ip("224.0.0.252"), 5355);
+  assertEquals(asked().length, 100);
+  run.machine.sendToSystem(udpPacket(OURS.ipv4, OURS.ipv4));
+  assertEquals(run.machine.pollPacket(), udpPacket(OURS.ipv4, OURS.ipv4));
+});
+
 function resource(id: string, ipStack: IpStack): ClientResource {
   return {
     type: "dns",
@@ -76,8 +102,8 @@ function start(resources: readonly ClientResource[]) {
     advance(ms: number) {
       now = (now + ms) as Millis;
     },
-    send(from: IpAddress, to: IpAddress) {
-      const packet = udpPacket(from, to);
+    send(from: IpAddress, to: IpAddress, port?: number) {
+      const packet = udpPacket(from, to, port);
       machine.handleTunPacket(now, packet, 0, packet.length, batch);
     },
     /** Resources that a gateway was asked for. */
@@ -102,13 +128,13 @@ function start(resources: readonly ClientResource[]) {
 }
 
 /** Without checksums: nothing here looks at them. */
-function udpPacket(from: IpAddress, to: IpAddress): Uint8Array {
+function udpPacket(from: IpAddress, to: IpAddress, port = 80): Uint8Array {
   const header = from.family === 4 ? 20 : 40;
   const packet = new Uint8Array(header + 9);
   if (from.family === 4) packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 64, PROTOCOL.udp]);
   else packet.set([0x60, 0, 0, 0, 0, 9, PROTOCOL.udp, 64]);
   packet.set(from.bytes, from.family === 4 ? 12 : 8);
   packet.set(to.bytes, from.family === 4 ? 16 : 24);
-  packet.set([0x20, 0, 0, 80, 0, 9], header);
+  packet.set([0x20, 0, port >> 8, port & 0xff, 0, 9], header);
   return packet;
 }

@@ -21,6 +21,8 @@ export type ClientCommand =
   | { readonly tag: "domain-resolved"; readonly domain: DomainRecord }
   /** A name has lost its addresses. */
   | { readonly tag: "domain-evicted"; readonly domain: string }
+  /** A packet for the TUN device. */
+  | { readonly tag: "packet"; readonly packet: Uint8Array }
   /** Which gateway serves a resource; answered by the notice of the same name. */
   | { readonly tag: "site-gateway"; readonly id: number; readonly resourceId: string };
 
@@ -42,5 +44,7 @@ export type ClientNotice =
       readonly ipStack: IpStack;
     }[];
   }
+  /** The system asked its neighbours in the tunnel for a name; a whole packet. */
+  | { readonly tag: "llmnr-query"; readonly packet: Uint8Array }
   /** The tunnel address of the gateway; undefined while there is none. */
   | { readonly tag: "site-gateway"; readonly id: number; readonly address: string | undefined };

@@ -18,6 +18,7 @@ import type { Logger } from "@firezone/core/telemetry";
 import { type Millis, NEVER } from "@firezone/core/units";
 import { Askers } from "./askers.ts";
 import { Forwarders } from "./forwarders.ts";
+import { llmnrReply, parseLlmnrQuery } from "./llmnr.ts";
 import { loadRecords, MAX_RECORDS, saveRecords } from "./records_file.ts";
 import {
   type DnsResource,
@@ -150,6 +151,13 @@ export class DnsService {
   handleNetworkChange(): void {
     this.#forwarders.reset();
     this.#do((now) => this.#resolver.handleNetworkChange(now));
+  }
+
+  /** The packet that answers an LLMNR query that the system sent into the tunnel, if one does. */
+  answerLlmnr(packet: Uint8Array): Uint8Array | undefined {
+    const query = parseLlmnrQuery(packet);
+    const answer = query && this.#do(() => this.#resolver.answerNeighbour(query));
+    return answer && llmnrReply(packet, answer);
   }
 
   /** The addresses that the system has to ask, in the order of their servers. */

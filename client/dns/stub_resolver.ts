@@ -37,6 +37,7 @@ import {
   ProxyAddresses,
   proxyAddressesOf,
   type ProxyRecord,
+  type Question,
   Rcode,
   RecordType,
   ResponseCache,
@@ -303,6 +304,24 @@ export class StubResolver<Client> {
     this.#forward(now, asked, server);
   }
 
+  /**
+   * Answers what was asked of all neighbours of a link (LLMNR): addresses of resources alone.
+   *
+   * @returns undefined for anything else: other neighbours may know (RFC 4795 §2.1.1)
+   */
+  answerNeighbour(bytes: Uint8Array): Uint8Array | undefined {
+    const parsed = parseQuery(bytes);
+    if (parsed.tag !== "query") return undefined;
+    const { question } = parsed.query;
+    const isOfAddress = question.type === RecordType.A || question.type === RecordType.AAAA ||
+      question.type === RecordType.ANY;
+    if (!isOfAddress || question.class !== CLASS_IN || !question.isHostLike) return undefined;
+    const { domain, matches } = this.#match(question.name);
+    if (matches.length === 0) return undefined;
+    const records = this.#addressRecords(question, domain, matches.map(({ value }) => value));
+    return makeAnswer(parsed.query, Rcode.NoError, records);
+  }
+
   /** Takes what a server sent. @returns whether it answers that query; else go on listening */
   handleResponse(now: Millis, forwardId: number, message: Uint8Array): boolean {
     const pending = this.#pending.get(forwardId);
@@ -365,9 +384,12 @@ export class StubResolver<Client> {
     switch (type) {
       case RecordType.A:
       case RecordType.AAAA:
-      case RecordType.ANY:
-        this.#answerAddresses(asked, domain, matches.map(({ value }) => value));
+      case RecordType.ANY: {
+        const resources = matches.map(({ value }) => value);
+        const records = this.#addressRecords(asked.query.question, domain, resources);
+        this.#answer(asked, makeAnswer(asked.query, Rcode.NoError, records));
         return true;
+      }
       case RecordType.HTTPS:
       case RecordType.SVCB:
         this.#answer(asked, makeAnswer(asked.query, Rcode.NoError));
@@ -396,12 +418,12 @@ export class StubResolver<Client> {
     return { domain, matches: this.#resources.matching(domain) };
   }
 
-  /** With the families of all its resources: which of them a packet takes is decided by packet. */
-  #answerAddresses(
-    asked: Asked<Client>,
+  /** The families of all resources of a name: which of them a packet takes is decided by packet. */
+  #addressRecords(
+    { type }: Question,
     domain: string,
     resources: readonly DnsResource[],
-  ): void {
+  ): AnswerRecord[] {
     const isNew = !this.#proxies.has(domain);
     const slot = this.#proxies.assign(domain);
     for (let evicted; (evicted = this.#proxies.pollEvicted()) !== undefined;) {
@@ -410,8 +432,7 @@ export class StubResolver<Client> {
     if (isNew) this.#events.push({ tag: "records-changed" });
     const resourceIds = resources.map(({ id }) => id);
     this.#events.push({ tag: "domain-resolved", resolved: { domain, slot, resourceIds } });
-    const { type } = asked.query.question;
-    const records = proxyAddressesOf(slot)
+    return proxyAddressesOf(slot)
       .filter(({ family }) => resources.some(({ ipStack }) => hasFamily(ipStack, family)))
       .map(({ family, bytes }): AnswerRecord => ({
         type: family === 4 ? RecordType.A : RecordType.AAAA,
@@ -419,7 +440,6 @@ export class StubResolver<Client> {
         data: bytes,
       }))
       .filter((record) => type === RecordType.ANY || record.type === type);
-    this.#answer(asked, makeAnswer(asked.query, Rcode.NoError, records));
   }
 
   /** Answers which name a proxy address stands for; false when it stands for none. */

@@ -224,6 +224,34 @@ Deno.test("StubResolver tries the search domain for names of one label", () => {
   assertEquals(run.forwarded().target, SYSTEM);
 });
 
+Deno.test("StubResolver answers neighbours with addresses of resources, and else not at all", () => {
+  const run = start();
+  run.resolver.setResources([
+    { id: "r1", pattern: "intranet", ipStack: "ipv4_only" },
+    { id: "r2", pattern: "*.example.com", ipStack: "dual" },
+  ]);
+  run.resolver.setInterface([], [], "example.com");
+  const ask = (name: string, type: string) => {
+    const answer = run.resolver.answerNeighbour(encode({ questions: [{ type, name }] }));
+    if (!answer) return undefined;
+    const { rcode, answers } = packet.decode(Buffer.from(answer));
+    return `${rcode}: ${answers.map(({ data }: { data: unknown }) => data)}`.trim();
+  };
+  assertEquals(ask("intranet", "A"), `NOERROR: ${PROXY_V4}`);
+  assertEquals(ask("Intranet", "AAAA"), "NOERROR:");
+  assertEquals(ask("db", "A"), "NOERROR: 100.96.0.5,100.96.0.6,100.96.0.7,100.96.0.8");
+  assertEquals(ask("db.example.com", "ANY")?.split(",").length, 8);
+  const resolved = run.events().flatMap((e) =>
+    e.tag === "domain-resolved" ? e.resolved.domain : []
+  );
+  assertEquals(resolved, ["intranet", "intranet", "db.example.com", "db.example.com"]);
+  for (const [name, type] of [["printer.test", "A"], ["intranet", "MX"], ["intranet", "TXT"]]) {
+    assertEquals(ask(name!, type!), undefined);
+  }
+  assertEquals(run.resolver.answerNeighbour(new Uint8Array(12)), undefined);
+  assertEquals([run.answers(), run.commands()], [[], []]);
+});
+
 Deno.test("StubResolver forwards names that no host can have", () => {
   const run = start({ pattern: "**" });
   run.askRaw([3, 0x61, 0x2e, 0x62, 0], 1);

@@ -11,7 +11,10 @@ const needsResolved = requires("dbus-daemon", "systemd-resolved");
 const END_MS = 10_000;
 
 const WIKI = "wiki.example.test";
-const PRIVATE_NAMES = { [WIKI]: { A: [ADDRESS.web[0]], AAAA: [ADDRESS.web[1]] } };
+/** For names without dots systemd-resolved asks its neighbours, not DNS servers. */
+const SHORT = "payroll";
+const WEB = { A: [ADDRESS.web[0]], AAAA: [ADDRESS.web[1]] };
+const PRIVATE_NAMES = { [WIKI]: WEB, [SHORT]: WEB };
 const PUBLIC = "public.example";
 const PUBLIC_ADDRESS = "203.0.113.99";
 const PUBLIC_NAMES = { [PUBLIC]: { A: [PUBLIC_ADDRESS] } };
@@ -25,6 +28,8 @@ Deno.test({
     const gatewayEtc = new PrivateEtc(`${folder}/gateway-etc`, `nameserver ${ADDRESS.web[0]}\n`);
     const clientEtc = new PrivateEtc(`${folder}/client-etc`, "");
     Deno.removeSync(`${clientEtc.folder}/resolv.conf`);
+    Deno.mkdirSync(`${clientEtc.folder}/systemd`);
+    Deno.writeTextFileSync(`${clientEtc.folder}/systemd/resolved.conf`, "[Resolve]\nLLMNR=yes\n");
     Deno.symlinkSync("/run/systemd/resolve/stub-resolv.conf", `${clientEtc.folder}/resolv.conf`);
     await topology.startNameServer("web", PRIVATE_NAMES, [ADDRESS.web[0]]);
     await topology.startNameServer("portal", PUBLIC_NAMES, ADDRESS.portal);
@@ -32,7 +37,7 @@ Deno.test({
       ...deployment.config(),
       resources: [
         { name: "names", type: "dns", address: "*.example.test", sites: ["office"] },
-        { name: "wiki", type: "ip", address: ADDRESS.web[0], sites: ["office"] },
+        { name: "payroll", type: "dns", address: SHORT, sites: ["office"] },
       ],
       policies: [{ accounts: ["laptop"], resources: ["*"] }],
     });
@@ -68,7 +73,9 @@ Deno.test({
       return stdout;
     };
     const checkNames = async () => {
-      assertMatch(await run("curl", "-sS", "-m", "10", `http://${WIKI}/`), /private web server/);
+      for (const name of [WIKI, SHORT]) {
+        assertMatch(await run("curl", "-sS", "-m", "10", `http://${name}/`), /private web server/);
+      }
       assertMatch(await run("getent", "ahostsv4", PUBLIC), new RegExp(`^${PUBLIC_ADDRESS} `));
     };
     const checkGone = async () => {

@@ -29,8 +29,6 @@ export interface SystemdResolvedOptions {
   readonly log: Logger;
   /** The program to run; found in `PATH`. */
   readonly resolvectl?: string;
-  /** Whether LLMNR queries may be sent into the tunnel. */
-  readonly llmnr?: boolean;
   /** How long `resolvectl` may take, in milliseconds. */
   readonly timeoutMs?: number;
 }
@@ -74,7 +72,8 @@ export class SystemdResolved implements DnsControl {
       const routed = outermost(domains).slice(0, MAX_DOMAINS).map((domain) => `~${domain}`);
       const search = searchDomain ? [searchDomain] : [];
       await this.#run("domain", interfaceName, "~.", ...search, ...routed);
-      await this.#run("llmnr", interfaceName, this.#options.llmnr ? "true" : "false");
+      // Names without dots are asked for by LLMNR, where we answer; our host name is nobody's there.
+      await this.#run("llmnr", interfaceName, "resolve");
       // What we answer for resources is not signed, and we speak no TLS, whatever is global policy.
       // A resolved without support for one of these refuses, and does not do it anyway.
       for (const setting of ["mdns", "dnssec", "dnsovertls"]) {

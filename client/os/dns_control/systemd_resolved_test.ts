@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { ConfigError } from "@firezone/core/cli";
 import { ip } from "@firezone/core/ip";
 import { logger, setUpLogging } from "@firezone/core/telemetry";
@@ -52,7 +58,7 @@ Deno.test("systemd-resolved asks the sentinels for all names, and puts the link 
       "dns",
       "dns tun-firezone 100.100.111.1 fd00:2021:1111:8000:100:100:111:1",
       "domain tun-firezone ~. corp.example ~example.com ~wiki.test",
-      "llmnr tun-firezone false",
+      "llmnr tun-firezone resolve",
       "mdns tun-firezone false",
       "dnssec tun-firezone false",
       "dnsovertls tun-firezone false",
@@ -169,7 +175,8 @@ Deno.test({
       assertEquals(await servers(), before);
       const status = resolved.run("status", "tun-firezone");
       assertStringIncludes(status, "100.100.111.1 fd00:2021:1111:8000:100:100:111:1");
-      assertStringIncludes(status, "+DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no");
+      assertMatch(status, /\+DefaultRoute .*-mDNS -DNSOverTLS\s+DNSSEC=no/);
+      assertStringIncludes(resolved.run("llmnr", "tun-firezone"), "resolve");
       assertStringIncludes(resolved.run("domain", "tun-firezone"), "~. corp.example ~n0.test");
     };
     await check();
