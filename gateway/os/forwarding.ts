@@ -8,8 +8,16 @@
  */
 
 import { prefix } from "@firezone/core/ip";
-import { type NfChain, NfPriority, type NfRule, NfTables, Sysctls } from "@firezone/core/os/linux";
-import { logger } from "@firezone/core/telemetry";
+import { ConfigError } from "@firezone/core/cli";
+import {
+  type NfChain,
+  NfPriority,
+  type NfRule,
+  NfTables,
+  OsError,
+  Sysctls,
+} from "@firezone/core/os/linux";
+import { type Logger, logger } from "@firezone/core/telemetry";
 
 /** The name of our table. */
 export const TABLE_NAME = "firezone-gateway";
@@ -28,21 +36,11 @@ const SWITCHES = [
  *
  * A switch that may not be set is the administrator's business, as in a container: it is logged.
  *
- * @throws OsError when the table cannot be written
+ * @throws ConfigError when the table cannot be written
  */
 export function setUpForwarding(interfaceName: string): () => void {
   const log = logger("gateway", "forwarding");
-  const tables = new NfTables();
-  try {
-    const isOwned = tables.replaceTable(
-      { family: "inet", name: TABLE_NAME, chains: [masquerade(interfaceName)] },
-      true,
-    );
-    if (!isOwned) log.debug("The table outlives a killed process: the kernel is older than 5.12");
-  } catch (error) {
-    tables.close();
-    throw error;
-  }
+  const tables = writeTable(interfaceName, log);
   const switches = new Sysctls();
   for (const name of SWITCHES) {
     try {
@@ -56,6 +54,26 @@ export function setUpForwarding(interfaceName: string): () => void {
     tables.removeTable("inet", TABLE_NAME);
     tables.close();
   };
+}
+
+/** Writes our table; the result keeps it alive. @throws ConfigError when that is not possible */
+function writeTable(interfaceName: string, log: Logger): NfTables {
+  let tables: NfTables | undefined;
+  try {
+    tables = new NfTables();
+    const isOwned = tables.replaceTable(
+      { family: "inet", name: TABLE_NAME, chains: [masquerade(interfaceName)] },
+      true,
+    );
+    if (!isOwned) log.debug("The table outlives a killed process: the kernel is older than 5.12");
+    return tables;
+  } catch (error) {
+    tables?.close();
+    if (!(error instanceof OsError)) throw error;
+    throw new ConfigError(
+      `Cannot masquerade: ${error.message}; load nf_tables, or pass --no-masquerade and see to it`,
+    );
+  }
 }
 
 function masquerade(interfaceName: string): NfChain {

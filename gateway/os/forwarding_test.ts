@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { ConfigError } from "@firezone/core/cli";
 import { NfTables, Sysctls } from "@firezone/core/os/linux";
 import { TestNetns } from "../../core/os/linux/testing/netns.ts";
 import { requires } from "../../tests/requirements.ts";
@@ -30,6 +31,21 @@ Deno.test({
       undo();
       assertEquals(tables(), []);
       assertEquals(forwarding(), "0");
+    });
+  },
+});
+
+Deno.test({
+  name: "where no table can be written the gateway names the way out",
+  ...requires("linux", "root", "namespaces", "ip", "nft"),
+  fn() {
+    using ns = new TestNetns("fw-held");
+    ns.enter(() => {
+      // A table that another process owns may be changed by nobody else.
+      using holder = new NfTables();
+      holder.replaceTable({ family: "inet", name: TABLE_NAME, chains: [] }, true);
+      const error = assertThrows(() => setUpForwarding("tun-firezone"), ConfigError);
+      assertMatch(error.message, /^Cannot masquerade: .*--no-masquerade/);
     });
   },
 });
