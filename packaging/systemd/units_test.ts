@@ -2,6 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import { findCommand } from "../../tests/requirements.ts";
 
 const FOLDER = new URL(".", import.meta.url).pathname;
+/** What each program cannot do without; the client's resolver listens on port 53. */
+const CAPABILITIES: Readonly<Record<string, string>> = {
+  "firezone-gateway": "CAP_NET_ADMIN",
+  "firezone-headless-client": "CAP_NET_ADMIN CAP_NET_BIND_SERVICE",
+};
 const UNITS = Array.from(Deno.readDirSync(FOLDER), (entry) => entry.name)
   .filter((name) => name.endsWith(".service"))
   .sort();
@@ -38,7 +43,7 @@ Deno.test("the units are well-formed and take the rights away that both programs
     const program = unit.replace(".service", "");
     assertEquals(valuesOf("ExecStart"), [`/usr/bin/${program}`]);
     assertEquals(valuesOf("Type"), ["notify"]);
-    assertEquals(valuesOf("CapabilityBoundingSet"), ["CAP_NET_ADMIN"]);
+    assertEquals(valuesOf("CapabilityBoundingSet"), [CAPABILITIES[program]]);
     assertEquals(valuesOf("NoNewPrivileges"), ["yes"]);
     assertEquals(valuesOf("DeviceAllow"), ["/dev/net/tun rw"]);
     // sd_notify and the status socket need AF_UNIX.
