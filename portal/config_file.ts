@@ -35,7 +35,10 @@ export function findConfigPath(given: string | undefined): string {
 /** Reads the file. @throws {@link ConfigError} when that is not possible */
 export function readConfigText(path: string): string {
   try {
-    if (Deno.statSync(path).size > MAX_BYTES) throw new Error("it is larger than 16 MiB");
+    const { isFile, size } = Deno.statSync(path);
+    // To read a pipe waits for whoever writes to it.
+    if (!isFile) throw new Error("it is not a file");
+    if (size > MAX_BYTES) throw new Error("it is larger than 16 MiB");
     return Deno.readTextFileSync(path);
   } catch (error) {
     // The system's words without the call and the path behind them, which is named already.

@@ -15,6 +15,9 @@ const MAX_PATH_LENGTH = 1023;
 /** Modes of a file that only its owner may read. */
 const TOKEN_MODES = "0600 or 0400";
 
+/** More than any header that could carry it. */
+const MAX_TOKEN_BYTES = 64 * 1024;
+
 /**
  * Reads a token from a file, or answers `undefined` if there is no such file or nothing in it.
  *
@@ -70,14 +73,25 @@ function isFile(path: string): boolean {
   }
 }
 
+function notAFile(path: string): ConfigError {
+  return new ConfigError(`Cannot read token file ${path}: it is not a file`);
+}
+
 function readSecretFile(path: string, check: (info: Deno.FileInfo) => void): Secret | undefined {
   try {
+    // To open a pipe waits for whoever writes to it.
+    if (!Deno.statSync(path).isFile) throw notAFile(path);
     // The checks are made on what is read, not on what a path means a moment earlier.
     using file = Deno.openSync(path, { read: true });
     const info = file.statSync();
-    if (!info.isFile) throw new ConfigError(`Cannot read token file ${path}: it is not a file`);
+    if (!info.isFile) throw notAFile(path);
     check(info);
-    return toToken(readAll(file, 64 * 1024), path);
+    if (info.size > MAX_TOKEN_BYTES) {
+      throw new ConfigError(
+        `Cannot read token file ${path}: ${info.size} bytes are too many for a token`,
+      );
+    }
+    return toToken(readAll(file, MAX_TOKEN_BYTES), path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof ConfigError) throw error;

@@ -47,6 +47,25 @@ Deno.test({
     }),
 });
 
+Deno.test("what is no file, or too long, is refused instead of waited for or cut off", () => {
+  withDirectory((directory) => {
+    const path = `${directory}/token`;
+    Deno.writeTextFileSync(path, "a".repeat(65_537), { mode: 0o600 });
+    assertStringIncludes(
+      assertThrows(() => readTokenFile(path), ConfigError).message,
+      "65537 bytes are too many",
+    );
+    const { success } = new Deno.Command("mkfifo", { args: [`${directory}/pipe`] }).outputSync();
+    assertEquals(success, true);
+    for (const other of [`${directory}/pipe`, directory, "/dev/zero"]) {
+      assertStringIncludes(
+        assertThrows(() => readTokenFile(other), ConfigError).message,
+        "it is not a file",
+      );
+    }
+  });
+});
+
 Deno.test("a variable may name the file that holds its secret", () => {
   const take = (value: string) => {
     Deno.env.set("TEST_CLI_SECRET", value);

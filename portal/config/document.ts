@@ -7,6 +7,7 @@
  */
 
 import {
+  createScanner,
   findNodeAtLocation,
   type Node,
   type ParseError,
@@ -14,6 +15,12 @@ import {
   printParseErrorCode,
 } from "jsonc-parser";
 import type { Mistake } from "./mistake.ts";
+
+/** A configuration needs four; the parser calls itself for each, and would run out of stack. */
+const MAX_DEPTH = 100;
+
+/** Of the parser's `SyntaxKind`, an ambient enum, which cannot be imported. */
+const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, end: 17 };
 
 /** Keys and indexes from the root to a value. */
 export type Path = readonly (string | number)[];
@@ -31,6 +38,11 @@ export class ConfigDocument {
    * @param text the file, with or without a byte order mark */
   constructor(text: string) {
     this.#lineStarts = [0, ...Array.from(text.matchAll(/\n/g), (match) => match.index + 1)];
+    const deep = tooDeepAt(text);
+    if (deep !== undefined) {
+      this.mistakes = [this.#mistake(deep, "", `nested deeper than ${MAX_DEPTH} levels`)];
+      return;
+    }
     const errors: ParseError[] = [];
     const options = { allowTrailingComma: true, disallowComments: false };
     // A blank instead of the byte order mark keeps every offset as it is.
@@ -107,4 +119,16 @@ function syntaxMessage(code: string): string {
   return expected
     ? `not valid JSON: expected a ${words.slice(0, expected.index)} here`
     : `not valid JSON: ${words}`;
+}
+
+/** Where the text is nested too deeply, if it is. */
+function tooDeepAt(text: string): number | undefined {
+  const scanner = createScanner(text, true);
+  let depth = 0;
+  for (let token: number = scanner.scan(); token !== TOKEN.end; token = scanner.scan()) {
+    if (token === TOKEN.openBrace || token === TOKEN.openBracket) depth++;
+    if (token === TOKEN.closeBrace || token === TOKEN.closeBracket) depth--;
+    if (depth > MAX_DEPTH) return scanner.getTokenOffset();
+  }
+  return undefined;
 }

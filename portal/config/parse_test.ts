@@ -29,6 +29,7 @@ const TABLE: [what: string, text: string, expected: string[]][] = [
   ["missing comma", `{"sites": []\n"accounts": []}`, [
     "2:1: not valid JSON: expected a comma here",
   ]],
+  ["nested without end", "[".repeat(200_000), ["1:101: nested deeper than 100 levels"]],
   ["not an object", "[]", ["1:1: expected an object, got a list"]],
   ["unknown key, close to a known one", `{ "account": [] }`, [
     `1:3: account: unknown key "account": did you mean "accounts"?`,
