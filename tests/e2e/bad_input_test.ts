@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { API_URL, type Deployment, type ProgramName } from "@firezone/tools/deployment";
-import type { Process } from "@firezone/tools/netns";
+import { type Process, runCommand } from "@firezone/tools/netns";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
+import { PrivateEtc } from "./private_etc.ts";
 import { inScene, readPage } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
@@ -15,6 +16,39 @@ const HIDE_LIBCRYPTO = "for f in $(/sbin/ldconfig -p | sed -n 's/.*=> //p' | gre
 
 /** A line of the log, as against a message to the operator. */
 const LOG_LINE = /^\d{4}-\d\d-\d\dT\S+ +(TRACE|DEBUG|INFO|WARN|ERROR) /;
+
+const makeFifo = (path: string) => mustRun("mkfifo", path);
+
+/** What may be where a token should be. */
+const TOKEN_FILES: Readonly<Record<string, (path: string, token: string) => Promise<void>>> = {
+  "for others to read": (path, token) => Deno.writeTextFile(path, token, { mode: 0o644 }),
+  "for others to write": async (path, token) => {
+    await Deno.writeTextFile(path, token);
+    await Deno.chmod(path, 0o622);
+  },
+  "of somebody else": async (path, token) => {
+    await Deno.writeTextFile(path, token, { mode: 0o600 });
+    await Deno.chown(path, 12_345, 12_345);
+  },
+  empty: (path) => Deno.writeTextFile(path, " \n", { mode: 0o600 }),
+  "too long": (path, token) => Deno.writeTextFile(path, token.repeat(10_000), { mode: 0o600 }),
+  "with other bytes": (path, token) =>
+    Deno.writeFile(path, new TextEncoder().encode(`${token}\0\u00ff`), { mode: 0o600 }),
+  "a folder": (path) => Deno.mkdir(path),
+  "a pipe": async (path) => {
+    await makeFifo(path);
+    await Deno.chmod(path, 0o600);
+  },
+  "a device without end": (path) => Deno.symlink("/dev/zero", path),
+  "a link to nowhere": (path) => Deno.symlink("/nowhere/at/all", path),
+};
+
+/** What may be where a resolver's configuration should be, and cannot be changed in place. */
+const RESOLV_CONFS: Readonly<Record<string, (path: string) => Promise<void>>> = {
+  "a folder": (path) => Deno.mkdir(path),
+  "a pipe": makeFifo,
+  "a link to nowhere": (path) => Deno.symlink("/nowhere/at/all", path),
+};
 
 Deno.test("mistakes of an operator end a program with one line and status 1", needs, async (t) => {
   await inScene({ prefix: "fzt", isEmpty: true }, (deployment) => makeMistakes(t, deployment));
@@ -49,10 +83,17 @@ async function makeMistakes(t: Deno.TestContext, deployment: Deployment): Promis
     }
   });
 
-  await t.step("a token file that others can read", async () => {
-    await Deno.writeTextFile(`${folder}/token`, "client-token", { mode: 0o644 });
-    const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: `${folder}/token` };
-    await assertRefused(deployment.start("client", { env }), /\/token\b.*0600/);
+  await t.step("a token file that cannot be one", async () => {
+    const token = "some-token-that-is-long-enough";
+    for (const [title, make] of Object.entries(TOKEN_FILES)) {
+      const path = `${folder}/token-${title.replaceAll(" ", "-")}`;
+      await make(path, token);
+      const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: path };
+      const lines = await linesOfRefusal(deployment.start("client", { env }));
+      assertEquals(lines.length, 1, `${title}: ${lines.join("\n")}`);
+      assert(lines[0]!.includes(path), `${title}: ${lines[0]}`);
+      assert(!lines[0]!.includes(token), "a token is never printed");
+    }
   });
 
   await t.step("a configuration with mistakes, each listed with its place", async () => {
@@ -67,9 +108,33 @@ async function makeMistakes(t: Deno.TestContext, deployment: Deployment): Promis
     assert(lines.some((line) => /broken\.jsonc:3:\d+: /.test(line)), lines.join("\n"));
   });
 
-  await t.step("no configuration", async () => {
-    const args = ["--config", `${folder}/nowhere.jsonc`];
-    await assertRefused(deployment.start("portal", { args }), /nowhere\.jsonc/);
+  await t.step("no configuration, or something else", async () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(1000));
+    await Deno.writeFile(`${folder}/bytes.jsonc`, bytes, { mode: 0o600 });
+    await Deno.writeTextFile(`${folder}/empty.jsonc`, "", { mode: 0o600 });
+    await Deno.writeTextFile(`${folder}/deep.jsonc`, "[".repeat(200_000), { mode: 0o600 });
+    await Deno.mkdir(`${folder}/folder.jsonc`);
+    await makeFifo(`${folder}/fifo.jsonc`);
+    for (const name of ["nowhere", "bytes", "empty", "deep", "folder", "fifo"]) {
+      const path = `${folder}/${name}.jsonc`;
+      const lines = await linesOfRefusal(deployment.start("portal", { args: ["--config", path] }));
+      for (const line of lines) {
+        assert(line.includes(path) && line.length < 500, `${name}: ${line}`);
+      }
+    }
+  });
+
+  await t.step("a resolv.conf that cannot be one", async () => {
+    for (const [title, make] of Object.entries(RESOLV_CONFS)) {
+      const etc = new PrivateEtc(`${folder}/etc-${title.replaceAll(" ", "-")}`, "");
+      await Deno.remove(etc.path);
+      await make(etc.path);
+      const before = await Deno.lstat(etc.path);
+      const args = ["--dns-control", "etc-resolv-conf"];
+      const client = deployment.start("client", { args, wrapper: etc.wrapper });
+      await assertRefused(client, /resolv\.conf.*--dns-control/);
+      assertEquals((await Deno.lstat(etc.path)).ino, before.ino);
+    }
   });
 
   await t.step("a TCP port in use", async () => {
@@ -240,4 +305,9 @@ async function holdUdpPort(
   const process = deployment.topology.get(name).spawn("holder", command);
   await process.waitForLine(/^listening$/, END_MS);
   return process;
+}
+
+async function mustRun(...command: string[]): Promise<void> {
+  const { code, stderr } = await runCommand(command);
+  assertEquals(code, 0, stderr);
 }

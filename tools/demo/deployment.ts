@@ -60,6 +60,10 @@ export interface ConnectionStatus {
 export interface ProgramStatus {
   /** Whether the portal is there. */
   readonly portal: string;
+  /** Its address in the tunnel, once it has one. */
+  readonly ipv4?: string;
+  /** See {@link ipv4}. */
+  readonly ipv6?: string;
   /** Tunnels. */
   readonly connections: readonly ConnectionStatus[];
   /** What the client may reach. */
