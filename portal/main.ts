@@ -107,18 +107,25 @@ function check(given: string | undefined): number {
     return EXIT_FAILURE;
   }
   const { sites, accounts, resources, policies } = parsed.config;
-  console.log(
-    `${path} is valid: ${sites.length} sites, ${accounts.length} accounts, ` +
-      `${resources.length} resources, ${policies.length} policies`,
-  );
+  const counts = [
+    count(sites.length, "site", "sites"),
+    count(accounts.length, "account", "accounts"),
+    count(resources.length, "resource", "resources"),
+    count(policies.length, "policy", "policies"),
+  ];
+  console.log(`${path} is valid: ${counts.join(", ")}`);
   return EXIT_OK;
+}
+
+function count(n: number, one: string, many: string): string {
+  return `${n} ${n === 1 ? one : many}`;
 }
 
 /** Lists all mistakes but the last, which becomes part of the error's own line. */
 function mistakesError(path: string, mistakes: readonly Mistake[]): ConfigError {
   for (const mistake of mistakes) console.error(formatMistake(path, mistake));
-  const count = mistakes.length === 1 ? "one mistake" : `${mistakes.length} mistakes`;
-  return new ConfigError(`Cannot use configuration ${path}: ${count}, listed above`);
+  const number = count(mistakes.length, "mistake", "mistakes");
+  return new ConfigError(`Cannot use configuration ${path}: ${number}, listed above`);
 }
 
 /** The file holds tokens, or hashes that are as good for guessing. */

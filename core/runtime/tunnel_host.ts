@@ -18,6 +18,7 @@ import { ConfigError } from "../cli/errors.ts";
 import { raiseFileLimit, type ServiceManager } from "../os/linux/mod.ts";
 import type { Logger } from "../telemetry/mod.ts";
 import type { DataPlaneCommand, DataPlaneNotice } from "./data_plane_messages.ts";
+import { buildRevision } from "../version.ts";
 import { PortalBypass } from "./portal_bypass.ts";
 import { serveStatus, type StatusServer } from "./status_server.ts";
 import type { MeasuredStatus } from "./tunnel_metrics.ts";
@@ -103,6 +104,7 @@ export class TunnelHost<Command, Notice> {
     const { statusSocket, startWorker } = this.#options;
     // Every DNS query that waits for its server has a socket, more than a shell's usual 1024 in all.
     raiseFileLimit();
+    this.#log.info("Starting", { version: PORTAL_CLIENT_VERSION, revision: buildRevision() });
     const signals = this.#listenToSignals();
     const strays = this.#catchStrays();
     let status: StatusServer | undefined;

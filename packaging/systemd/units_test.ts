@@ -56,8 +56,11 @@ Deno.test("the units are well-formed and take the rights away that both programs
   }
 });
 
-if (findCommand("systemd-analyze") !== undefined) {
-  Deno.test("systemd accepts the units and finds little to object to", () => {
+Deno.test({
+  name: "systemd accepts the units and finds little to object to",
+  // A container has no systemd, and needs none for anything else.
+  ignore: findCommand("systemd-analyze") === undefined,
+  fn() {
     const folder = Deno.makeTempDirSync();
     for (const unit of UNITS) {
       const path = `${folder}/${unit}`;
@@ -71,8 +74,8 @@ if (findCommand("systemd-analyze") !== undefined) {
       assert(judged.code === 0 || /unrecognized option/.test(judged.text), judged.text);
     }
     Deno.removeSync(folder, { recursive: true });
-  });
-}
+  },
+});
 
 function analyze(...args: string[]): { readonly code: number; readonly text: string } {
   const { code, stdout, stderr } = new Deno.Command("systemd-analyze", {
