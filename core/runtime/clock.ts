@@ -3,11 +3,17 @@
  * @module
  */
 
+import { bootTimeMs } from "../os/linux/mod.ts";
 import type { Millis, UnixSeconds } from "../units.ts";
 
-/** Now, in monotonic milliseconds of this thread; never goes backwards. Threads have different origins. */
+/**
+ * Now, in monotonic milliseconds since the machine was started; never goes backwards.
+ *
+ * Time that the machine sleeps counts, which `performance.now()` leaves out: keys, authorisations
+ * and what NATs remember grow old meanwhile.
+ */
 export function monotonicNow(): Millis {
-  return performance.now() as Millis;
+  return bootTimeMs() as Millis;
 }
 
 /** Now, by the wall clock, in whole seconds. */
@@ -17,5 +23,5 @@ export function wallClockNow(): UnixSeconds {
 
 /** The wall clock at zero of {@link monotonicNow}, in milliseconds since 1970. */
 export function unixMillisAtZero(): number {
-  return Date.now() - performance.now();
+  return Date.now() - monotonicNow();
 }

@@ -13,9 +13,14 @@ const CLOCK_BOOTTIME = 7;
 // struct timespec (bits/types/struct_timespec.h), 16 bytes: i64 seconds, i64 nanoseconds
 const timespec = new Memory(16);
 
+/** Milliseconds since the machine was started, sleep included; never goes backwards. @throws OsError */
+export function bootTimeMs(): number {
+  return readMs(CLOCK_BOOTTIME);
+}
+
 /** How long the machine has slept since it was started, in milliseconds. @throws OsError */
 export function sleptMs(): number {
-  return readMs(CLOCK_BOOTTIME) - readMs(CLOCK_MONOTONIC);
+  return bootTimeMs() - readMs(CLOCK_MONOTONIC);
 }
 
 function readMs(clock: number): number {

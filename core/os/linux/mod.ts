@@ -6,7 +6,7 @@
  */
 
 export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
-export { sleptMs } from "./clocks.ts";
+export { bootTimeMs, sleptMs } from "./clocks.ts";
 export {
   DBUS,
   type DbusMessage,
