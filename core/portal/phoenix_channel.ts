@@ -39,8 +39,11 @@ const JOIN_TIMEOUT_MS = 5_000;
 const HEARTBEAT_INTERVAL_MS = 10_000;
 /** More heartbeats than these without an answer mean that the portal is gone. */
 const MAX_UNANSWERED_HEARTBEATS = 3;
-/** Messages kept while we are not joined; the oldest give way. */
-const MAX_QUEUED = 32;
+/**
+ * Messages kept while we are not joined; the oldest give way. A gateway whose relay goes while the
+ * portal is away has two for each of its clients, and those are not said again.
+ */
+const MAX_QUEUED = 4096;
 /** A connection that held this long proves the portal well. */
 const STABLE_MS = 10_000;
 /** Requests whose answers we still want to match; more are simply not named when refused. */
@@ -140,8 +143,8 @@ export class PhoenixChannel {
   readonly #backoff: Backoff;
   #state: State = { tag: "idle" };
   #era: Era = "v2";
-  /** Messages in the order they were given, while we are not joined. */
-  #queued: OutgoingMessage[] = [];
+  /** Messages by their text, in the order they were given, while we are not joined. */
+  readonly #queued = new Map<string, OutgoingMessage>();
 
   // Of the present connection:
   #nextRef = 0;
@@ -182,7 +185,7 @@ export class PhoenixChannel {
   connect(now: Millis): void {
     if (this.#state.tag === "dead") return;
     this.#hangUp();
-    this.#queued = [];
+    this.#queued.clear();
     this.#backoff.reset();
     this.#dial(now);
   }
@@ -190,7 +193,7 @@ export class PhoenixChannel {
   /** Ends the channel on our own account; nothing more is emitted. */
   close(): void {
     this.#hangUp();
-    this.#queued = [];
+    this.#queued.clear();
     this.#events.length = 0;
     this.#state = { tag: "dead" };
   }
@@ -203,9 +206,11 @@ export class PhoenixChannel {
     if (this.#state.tag === "dead") return;
     if (this.#state.tag === "joined") return this.#sendNow(message);
     const text = JSON.stringify(message);
-    if (this.#queued.some((other) => JSON.stringify(other) === text)) return;
-    if (this.#queued.length >= MAX_QUEUED) this.#queued.shift();
-    this.#queued.push(message);
+    // The copy counts, not the first: what was said in between may have taken that back.
+    if (!this.#queued.delete(text) && this.#queued.size >= MAX_QUEUED) {
+      this.#queued.delete(this.#queued.keys().next().value!);
+    }
+    this.#queued.set(text, message);
   }
 
   /** The socket that was dialled is open. */
@@ -343,7 +348,8 @@ export class PhoenixChannel {
     this.#state = { tag: "joined", since: now };
     this.#backoff.succeed();
     this.#events.push({ tag: "joined", era: this.#era });
-    for (const message of this.#queued.splice(0)) this.#sendNow(message);
+    for (const message of this.#queued.values()) this.#sendNow(message);
+    this.#queued.clear();
   }
 
   #handleJoinRefused(now: Millis, reason: string): void {
@@ -414,7 +420,7 @@ export class PhoenixChannel {
 
   #die(kind: FatalKind, reason: string): void {
     this.#hangUp();
-    this.#queued = [];
+    this.#queued.clear();
     this.#state = { tag: "dead" };
     this.#events.push({ tag: "fatal", kind, reason });
   }

@@ -2,7 +2,13 @@ import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@
 import fc from "fast-check";
 import { seededRandom } from "../testing/random.ts";
 import { after, type Millis, NEVER } from "../units.ts";
-import { createFlow, noRelays, sameInBothEras } from "./outgoing.ts";
+import {
+  candidatesToGateway,
+  createFlow,
+  invalidatedCandidatesToGateway,
+  noRelays,
+  sameInBothEras,
+} from "./outgoing.ts";
 import {
   type ChannelCommand,
   type ChannelEvent,
@@ -308,15 +314,28 @@ Deno.test("phx_close, phx_error and a crashed join reconnect", () => {
   assertEquals(run.drain().events.map((e) => e.tag), ["hiccup"]);
 });
 
-Deno.test("copies are not kept twice, and of more than 32 messages the oldest give way", () => {
+Deno.test("copies are not kept twice, and of very many messages the oldest give way", () => {
   const run = new Run();
   run.channel.send(createFlow("r0", []));
   run.channel.send(createFlow("r0", []));
   run.open();
-  for (let i = 1; i <= 40; i++) run.channel.send(createFlow(`r${i}`, []));
+  for (let i = 1; i <= 4100; i++) run.channel.send(createFlow(`r${i}`, []));
   run.reply("client", 0, OK);
   const ids = run.drain().sent.map((f) => (f.payload as { resource_id: string }).resource_id);
-  assertEquals(ids, Array.from({ length: 32 }, (_, i) => `r${i + 9}`));
+  assertEquals(ids, Array.from({ length: 4096 }, (_, i) => `r${i + 5}`));
+});
+
+Deno.test("candidates wait for the portal, and what was said of one last is said last", () => {
+  const run = new Run();
+  run.open();
+  const [added, removed] = [
+    candidatesToGateway("g", ["c"]),
+    invalidatedCandidatesToGateway("g", ["c"]),
+  ];
+  for (const message of [added, removed, added]) run.channel.send(message);
+  run.reply("client", 0, OK);
+  const events = run.drain().sent.map((frame) => frame.event);
+  assertEquals(events, ["invalidate_gateway_ice_candidates", "new_gateway_ice_candidates"]);
 });
 
 Deno.test("what waits survives a hiccup but not another identity", () => {

@@ -92,7 +92,7 @@ export class PortalConnection {
     this.#queueDrain();
   }
 
-  /** Sends a message; while there is no connection up to 32 are kept for the next one. */
+  /** Sends a message; while there is no connection they are kept for the next one. */
   send(message: OutgoingMessage): void {
     this.#channel.send(message);
     this.#queueDrain();
