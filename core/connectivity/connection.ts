@@ -29,6 +29,7 @@ import type { DatagramBatch, Transmit } from "../transmit.ts";
 import {
   type Allocation,
   CHANNEL_DATA_HEADER_LENGTH,
+  type ChannelNumber,
   writeChannelDataHeader,
 } from "../turn/mod.ts";
 import { after, earlier, type Millis, NEVER } from "../units.ts";
@@ -286,12 +287,9 @@ export class Connection {
       sealed = this.tunnel.seal(now, buf, start, end, batch.buffer, offset);
       if (sealed > 0) return batch.commit(sealed);
     } else {
-      const channel = path.allocation.channelFor(path.remote);
+      const channel = channelOf(now, path.allocation, path.remote);
       const server = path.allocation.activeServer;
-      if (channel === undefined || server === undefined) {
-        path.allocation.bindChannel(now, path.remote);
-        return this.#keep(buf, start, end);
-      }
+      if (channel === undefined || server === undefined) return this.#keep(buf, start, end);
       const framed = CHANNEL_DATA_HEADER_LENGTH + length;
       const offset = batch.reserve(undefined, server, framed, ecn(buf, start));
       writeChannelDataHeader(batch.buffer, offset, channel, length);
@@ -434,6 +432,7 @@ export class Connection {
     this.#events.push({ tag: "path-changed" });
     for (const datagram of this.#handshakes.splice(0)) this.#send(datagram);
     if (first && !this.#established) this.#startHandshake(now);
+    if (this.#established) this.#sendKept(now);
     this.#drainTunnel(now);
   }
 
@@ -485,6 +484,11 @@ export class Connection {
       this.#connectBy = NEVER;
       this.#events.push({ tag: "established" });
     }
+    this.#sendKept(now);
+  }
+
+  /** Sends what waited for a path or for keys; what still cannot go waits on. */
+  #sendKept(now: Millis): void {
     for (const packet of this.#buffered.take()) {
       if (!this.#sealAndSend(now, packet)) this.#keep(packet, 0, packet.length);
     }
@@ -501,6 +505,14 @@ export class Connection {
     this.#failed = true;
     this.#events.push({ tag: "failed", reason });
   }
+}
+
+/** The channel to a peer, which is asked for if there is none: data may go before it is confirmed. */
+function channelOf(now: Millis, relay: Allocation, peer: SocketAddress): ChannelNumber | undefined {
+  const channel = relay.channelFor(peer);
+  if (channel !== undefined) return channel;
+  relay.bindChannel(now, peer);
+  return relay.channelFor(peer);
 }
 
 /** Candidates, the best first: the peer should not nominate a worse pair for coming earlier. */

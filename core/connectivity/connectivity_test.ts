@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { socketAddress } from "../ip/address.ts";
+import { type SocketAddress, socketAddress } from "../ip/address.ts";
 import { NAT_KINDS } from "../testing/mod.ts";
 import type { Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
@@ -233,6 +233,27 @@ Deno.test("a relay that the portal drops but that works goes on carrying until a
   }
   assert(lost <= 2, `${lost} packets were lost`);
   assertEquals(world.client.told.filter((event) => event.startsWith("failed")), []);
+});
+
+Deno.test("packets that wait while the path is gone follow as soon as there is another", () => {
+  const world = new World(2);
+  const isClient = ({ ip }: SocketAddress) => ip.text === "192.0.2.1";
+  // All that the client can talk to is the front of a relay.
+  world.network.dropIf(({ from, to }) =>
+    isClient(from) && to.port !== 3478 || isClient(to) && from.port !== 3478
+  );
+  world.connect();
+  const connection = world.client.node.connection("gateway")!;
+  assertEquals(connection.path?.kind, "relayed");
+  const used = connection.path!.local.key.startsWith("203.0.113.1:") ? 0 : 1;
+  world.relays[used]!.isUp = false;
+  for (const end of [world.client, world.gateway]) {
+    end.node.updateRelays(world.network.now, [`relay-${used}`], []);
+  }
+  assertEquals(connection.path, undefined);
+  world.client.send(world.network.now, "gateway", inner(1));
+  world.network.runFor(5_000);
+  assertEquals(world.gateway.received, [1]);
 });
 
 Deno.test("behind a symmetric NAT one server-reflexive candidate per relay is told", () => {
