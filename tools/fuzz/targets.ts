@@ -3,6 +3,7 @@
  * @module
  */
 
+import { http2Target } from "./http2.ts";
 import { iceTarget } from "./ice.ts";
 import { portalTarget } from "./portal.ts";
 import { relayTarget } from "./relay.ts";
@@ -12,5 +13,7 @@ import { wireguardTarget } from "./wireguard.ts";
 
 /** By name. */
 export const FUZZ_TARGETS: ReadonlyMap<string, FuzzTarget> = new Map(
-  [relayTarget, stunTarget, iceTarget, wireguardTarget, portalTarget].map((t) => [t.name, t]),
+  [relayTarget, stunTarget, iceTarget, wireguardTarget, portalTarget, http2Target].map((
+    t,
+  ) => [t.name, t]),
 );
