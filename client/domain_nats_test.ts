@@ -48,6 +48,14 @@ Deno.test("DomainNats repeats an unanswered assignment with traffic, every two s
   assertEquals(assignments(nats), 1);
 });
 
+Deno.test("DomainNats keeps what waits when the name is asked for again", () => {
+  const nats = new DomainNats();
+  send(nats, 0, 1);
+  nats.handleQuery(at(3000), WIKI.domain);
+  assertEquals(assignments(nats), 2);
+  assertEquals(nats.handleStatus(WIKI, true), [new Uint8Array([1])]);
+});
+
 Deno.test("DomainNats renews a name without holding traffic up", () => {
   const nats = new DomainNats();
   send(nats, 0);

@@ -40,6 +40,25 @@ Deno.test("an address of a family or a name that no resource has any more is unr
   assertEquals(run.replies(), []);
 });
 
+Deno.test("the Internet resource takes neither names nor addresses that nobody has", () => {
+  const internet: ClientResource = {
+    type: "internet",
+    id: "everything",
+    name: "Internet",
+    sites: [],
+  };
+  const run = start([internet, resource("names", "dual")], true);
+  run.machine.setDomains([{ domain: DOMAIN, slot: 0, resourceIds: ["names"] }]);
+  run.send(OURS.ipv4, PROXY_V4);
+  assertEquals(run.requested(), ["names"]);
+  const nobody = ["100.96.0.5", "100.100.111.9"].map(ip);
+  for (const to of nobody) run.send(OURS.ipv4, to);
+  run.send(OURS.ipv6, ip("fd00:2021:1111:8000:100:100:111:9"));
+  assertEquals(run.requested(), []);
+  run.send(OURS.ipv4, ip("198.51.100.1"));
+  assertEquals(run.requested(), ["everything"]);
+});
+
 Deno.test("what the system asks its neighbours in the tunnel is told, other multicast is not", () => {
   const run = start([]);
   const asked = () => {
@@ -80,14 +99,14 @@ function resource(id: string, ipStack: IpStack): ClientResource {
 }
 
 /** A client with these resources and nobody around it. */
-function start(resources: readonly ClientResource[]) {
+function start(resources: readonly ClientResource[], usesInternet = false) {
   const random = seededRandom(1);
   const machine = new ClientState({
     privateKey: random(32),
     aead: selectAead("node"),
     random,
     unixMillisAtZero: 0,
-  });
+  }, usesInternet);
   let now = NOW;
   const batch = { buffer: new Uint8Array(2_000), reserve: () => 0, commit: () => {} };
   machine.handlePortalMessage(now, {
