@@ -14,7 +14,7 @@ import {
   spawnWorker,
   TunnelHost,
 } from "@firezone/core/runtime";
-import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
+import { exportMetrics, TunnelMetrics } from "@firezone/core/runtime/tunnel_metrics";
 import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { clientCommand, type ClientConfig } from "./cli.ts";
 import { ClientDns } from "./client_dns.ts";
@@ -52,9 +52,10 @@ async function run(config: ClientConfig): Promise<number> {
     interfaceName: config.interfaceName,
     log: logger("client", "dns"),
   });
-  const metrics = exportMetrics({
+  const exported = exportMetrics({
     program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
+    metrics: new TunnelMetrics(),
     sink: config.metrics,
     endpoint: config.otlpEndpoint,
     status: () => host.status(),
@@ -104,7 +105,7 @@ async function run(config: ClientConfig): Promise<number> {
     onNetworkChange: () => void dns.handleNetworkChange(),
     exitWhenReady: config.exit,
     close: async () => {
-      await metrics[Symbol.asyncDispose]();
+      await exported[Symbol.asyncDispose]();
       await dns.close();
     },
   });

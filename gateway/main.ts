@@ -15,7 +15,7 @@ import {
   TunnelHost,
 } from "@firezone/core/runtime";
 import { serveHealth } from "@firezone/core/runtime/health_server";
-import { exportMetrics } from "@firezone/core/runtime/tunnel_metrics";
+import { exportMetrics, TunnelMetrics } from "@firezone/core/runtime/tunnel_metrics";
 import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { buildRevision } from "@firezone/core/version";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
@@ -46,9 +46,11 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   const id = loadGatewayId(config.firezoneId);
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
-  const metrics = exportMetrics({
+  const metrics = new TunnelMetrics();
+  const exported = exportMetrics({
     program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
+    metrics,
     sink: config.metrics,
     endpoint: config.otlpEndpoint,
     status: () => host.status(),
@@ -86,7 +88,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
     routes: ROUTES,
     onAddresses: (ipv4, ipv6) => proxy.listen([ipv4, ipv6]),
     close: async () => {
-      await metrics[Symbol.asyncDispose]();
+      await exported[Symbol.asyncDispose]();
       await proxy.close();
     },
     ...config.noMasquerade ? {} : { setUp: setUpForwarding },
@@ -101,9 +103,13 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   return await host.run();
 
   async function answer(id: number, domain: string): Promise<void> {
+    const start = performance.now();
     try {
-      host.post({ id, addresses: await resolver.resolve(domain) });
+      const addresses = await resolver.resolve(domain);
+      metrics.recordLookup(performance.now() - start, true);
+      host.post({ id, addresses });
     } catch (error) {
+      metrics.recordLookup(performance.now() - start, false);
       log.debug("Cannot resolve a name", { domain, error: (error as Error).message });
       host.post({ id, addresses: undefined });
     }

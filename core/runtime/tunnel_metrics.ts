@@ -13,6 +13,7 @@ import { type HostPort, OtlpExporter } from "../telemetry/otlp/mod.ts";
 import {
   type Attributes,
   type Counter,
+  type Histogram,
   type Logger,
   Metrics,
   prometheusText,
@@ -34,6 +35,11 @@ export interface MeasuredStatus {
 /** In an order that stays, so that a kind that is gone counts zero. */
 const PATH_KINDS = ["none", "direct", "relayed", "relayed-by-peer", "relayed-twice"] as const;
 
+const TRANSMIT: Attributes = { "network.io.direction": "transmit" };
+const RECEIVE: Attributes = { "network.io.direction": "receive" };
+/** In seconds; those that OpenTelemetry recommends for DNS. */
+const LOOKUP_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+
 /** The instruments, and how they follow a status. */
 export class TunnelMetrics {
   /** All of them. */
@@ -53,6 +59,17 @@ export class TunnelMetrics {
     unit: "By",
     description: "Bytes of tunnel messages.",
   });
+  readonly #packets: Counter = this.all.counter({
+    name: "system.network.packets",
+    unit: "{packet}",
+    description: "Tunnel messages.",
+  });
+  readonly #lookups: Histogram = this.all.histogram({
+    name: "dns.lookup.duration",
+    unit: "s",
+    description: "Time that resolving a name took.",
+    bounds: LOOKUP_BOUNDS,
+  });
   readonly #lost: Counter = this.all.counter({
     name: "tunnel.lost",
     unit: "{packet}",
@@ -68,6 +85,11 @@ export class TunnelMetrics {
   /** Nothing measured yet. */
   constructor() {
     this.apply({ portal: "connecting" });
+  }
+
+  /** Counts a name that was resolved, or was not. */
+  recordLookup(durationMs: number, hasAddresses: boolean): void {
+    this.#lookups.record(durationMs / 1000, { found: hasAddresses });
   }
 
   /** Takes in how the program is doing. */
@@ -86,9 +108,11 @@ export class TunnelMetrics {
       if (growth > 0) counter.add(growth, attributes);
       grown.set(key, total);
     };
-    for (const { peerId, txBytes, rxBytes, rxLost } of connections) {
-      add(this.#io, `tx ${peerId}`, txBytes, { "network.io.direction": "transmit" });
-      add(this.#io, `rx ${peerId}`, rxBytes, { "network.io.direction": "receive" });
+    for (const { peerId, txBytes, rxBytes, txPackets, rxPackets, rxLost } of connections) {
+      add(this.#io, `tx ${peerId}`, txBytes, TRANSMIT);
+      add(this.#io, `rx ${peerId}`, rxBytes, RECEIVE);
+      add(this.#packets, `tx packets ${peerId}`, txPackets, TRANSMIT);
+      add(this.#packets, `rx packets ${peerId}`, rxPackets, RECEIVE);
       add(this.#lost, `lost ${peerId}`, rxLost, {});
     }
     for (const [reason, count] of Object.entries(drops)) {
@@ -108,6 +132,8 @@ export interface MetricsExportOptions {
   readonly version: string;
   /** Where they shall go. */
   readonly sink: MetricsSink | undefined;
+  /** What is exported. */
+  readonly metrics: TunnelMetrics;
   /** The collector; one that is given is meant even if `sink` is not. */
   readonly endpoint: HostPort | undefined;
   /** The program's status; a failure leaves the metrics as they were. */
@@ -130,8 +156,7 @@ const FAREWELL_MS = 2_000;
  * @throws ConfigError for a collector without an address
  */
 export function exportMetrics(options: MetricsExportOptions): AsyncDisposable {
-  const { sink, endpoint, log, intervalMs = INTERVAL_MS } = options;
-  const metrics = new TunnelMetrics();
+  const { sink, endpoint, metrics, log, intervalMs = INTERVAL_MS } = options;
   const resource = resourceAttributes({
     "service.name": options.program,
     "service.namespace": "firezone",

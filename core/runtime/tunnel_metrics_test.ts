@@ -9,7 +9,7 @@ Deno.test("TunnelMetrics counts connections by path, and what was added since th
   metrics.apply({
     portal: "connected",
     connections: [
-      connection("a", { txBytes: 10, rxBytes: 100, rxLost: 1 }, ["direct", false]),
+      connection("a", { txBytes: 10, rxBytes: 100, rxPackets: 2, rxLost: 1 }, ["direct", false]),
       connection("b", { txBytes: 1 }, ["relayed", true]),
       connection("c", {}),
     ],
@@ -18,7 +18,7 @@ Deno.test("TunnelMetrics counts connections by path, and what was added since th
   metrics.apply({
     portal: "connected",
     connections: [
-      connection("a", { txBytes: 15, rxBytes: 100, rxLost: 1 }, ["direct", true]),
+      connection("a", { txBytes: 15, rxBytes: 100, rxPackets: 2, rxLost: 1 }, ["direct", true]),
       // Connected anew since.
       connection("b", { txBytes: 0, rxBytes: 4 }, ["relayed", false]),
     ],
@@ -33,6 +33,7 @@ Deno.test("TunnelMetrics counts connections by path, and what was added since th
     "relayed-twice": 0,
   });
   assertEquals(values(metrics, "system.network.io"), { transmit: 16, receive: 104 });
+  assertEquals(values(metrics, "system.network.packets"), { receive: 2 });
   assertEquals(values(metrics, "tunnel.lost"), { "": 1 });
   assertEquals(values(metrics, "system.network.packet.dropped"), { malformed: 3 });
 });
@@ -40,7 +41,9 @@ Deno.test("TunnelMetrics counts connections by path, and what was added since th
 Deno.test("exportMetrics prints to stdout, at the end as well, and survives a status that fails", async () => {
   let text = "";
   let status: () => Promise<MeasuredStatus> = () => Promise.resolve({ portal: "connected" });
-  const base = { program: "firezone-gateway", version: "1.5.0", endpoint: undefined };
+  const metrics = new TunnelMetrics();
+  metrics.recordLookup(7, true);
+  const base = { program: "firezone-gateway", version: "1.5.0", endpoint: undefined, metrics };
   const exported = exportMetrics({
     ...base,
     sink: "stdout",
@@ -51,10 +54,12 @@ Deno.test("exportMetrics prints to stdout, at the end as well, and survives a st
   await exported[Symbol.asyncDispose]();
   assertStringIncludes(text, 'service_name="firezone-gateway"');
   assertStringIncludes(text, "portal_connected 1");
+  assertStringIncludes(text, 'dns_lookup_duration_seconds_bucket{found="true",le="0.01"} 1');
 
   status = () => Promise.reject(new Error("it ended"));
   await exportMetrics({
     ...base,
+    metrics: new TunnelMetrics(),
     sink: "stdout",
     status: () => status(),
     log: logger("test"),
@@ -68,6 +73,7 @@ Deno.test("exportMetrics wants to know the collector, and sends nothing unasked"
     program: "firezone-gateway",
     version: "1.5.0",
     endpoint: undefined,
+    metrics: new TunnelMetrics(),
     status: () => Promise.reject(new Error("nobody should ask")),
     log: logger("test"),
   };
