@@ -32,6 +32,7 @@ import {
   icmpProhibited,
   type IpAddress,
   isAddressAt,
+  isIcmpError,
   isIcmpProhibited,
   isMulticast,
   packetMemory,
@@ -524,7 +525,17 @@ export class ClientState {
     const domain = this.#domains.lookup(buf, packet, packet.sourceOffset);
     if (domain) return this.#resources.carriesAny(connection, domain.resourceIds);
     return this.#resources.mayComeFrom(connection, buf, packet) ||
-      this.#gatewayAt(buf, packet, packet.sourceOffset) === connection;
+      this.#gatewayAt(buf, packet, packet.sourceOffset) === connection ||
+      isIcmpError(packet) && this.#isAboutOurs(connection, buf, packet);
+  }
+
+  /** Whether an error is about a packet that went this way: routers in between have any address. */
+  #isAboutOurs(connection: Connection, buf: Uint8Array, error: PacketRef): boolean {
+    const quote = this.#quote;
+    if (!parseQuote(buf, error, quote)) return false;
+    if (!this.#isOurs(buf, quote.version, quote.sourceOffset)) return false;
+    const domain = this.#domains.lookup(buf, quote, quote.destinationOffset);
+    return this.#routeOf(buf, quote, domain)?.connection === connection;
   }
 
   /** The connected gateway whose tunnel address this is. */

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import { writeU16 } from "../bytes/fields.ts";
 import { finishChecksum, sumBytes, sumPseudoHeader } from "./checksum.ts";
-import { icmpNetworkUnreachable, icmpProhibited } from "./icmp.ts";
+import { icmpNetworkUnreachable, icmpProhibited, isIcmpProhibited, parseQuote } from "./icmp.ts";
 import { makePacket, type PacketFields } from "./packet_fixtures.ts";
 import { isIcmpError, PacketRef, Parse, parsePacket } from "./packet.ts";
 
@@ -37,6 +38,50 @@ Deno.test("icmpNetworkUnreachable carries code 0 in both versions", () => {
     );
     assertEquals(parsed(error!).icmpCode, 0);
   }
+});
+
+Deno.test("an error is read back: what it says, and the packet that it quotes", () => {
+  for (const version of [4, 6] as const) {
+    for (const length of [0, 9, 1400]) {
+      const packet = makePacket({ version, payload: new Uint8Array(length), destinationPort: 53 });
+      const error = answer(icmpProhibited, packet)!;
+      assert(isIcmpProhibited(parsed(error)));
+      assert(!isIcmpProhibited(parsed(answer(icmpNetworkUnreachable, packet)!)));
+      const [quote, original] = [new PacketRef(), parsed(packet)];
+      assert(parseQuote(error, parsed(error), quote));
+      const shift = error.length -
+        Math.min(packet.length, error.length - (version === 4 ? 28 : 48));
+      assertEquals([quote.start, quote.end], [shift, error.length]);
+      assertEquals(quote.sourceOffset, original.sourceOffset + shift);
+      assertEquals(quote.destinationOffset, original.destinationOffset + shift);
+      assertEquals(quote.transportOffset, original.transportOffset + shift);
+      assertEquals([quote.protocol, quote.sourcePort, quote.destinationPort], [6, 40_000, 53]);
+    }
+  }
+});
+
+Deno.test("what quotes too little, a later fragment or nonsense is refused, whatever its bytes", () => {
+  const error = answer(icmpProhibited, makePacket({ payload: new Uint8Array(0) }))!;
+  const quoting = (change: (bytes: Uint8Array) => void, end = error.length) => {
+    const bytes = error.slice(0, end);
+    change(bytes);
+    writeU16(bytes, 2, end);
+    return parseQuote(bytes, parsed(bytes), new PacketRef());
+  };
+  assert(quoting(() => {}, 28 + 28), "eight bytes behind the header are enough");
+  assert(!quoting(() => {}, 28 + 27));
+  assert(!quoting(() => {}, 28));
+  assert(!quoting((bytes) => bytes[28] = 0x44));
+  assert(!quoting((bytes) => bytes[28] = 0x65));
+  assert(!quoting((bytes) => bytes[35] = 1), "a later fragment");
+  fc.assert(fc.property(fc.uint8Array({ minLength: 1, maxLength: 60 }), (quoted) => {
+    const bytes = new Uint8Array(28 + quoted.length);
+    bytes.set(error.subarray(0, 28));
+    bytes.set(quoted, 28);
+    writeU16(bytes, 2, bytes.length);
+    const quote = new PacketRef();
+    if (parseQuote(bytes, parsed(bytes), quote)) assert(quote.transportOffset + 8 <= bytes.length);
+  }));
 });
 
 Deno.test("errors are no longer than 576 bytes in IPv4 and 1280 in IPv6", () => {

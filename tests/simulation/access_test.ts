@@ -281,6 +281,26 @@ Deno.test("filters hold for what comes back, by its source port", () => {
   assertEquals(drops(world, "gateway").deniedInbound, 1);
 });
 
+Deno.test("errors of routers on the way reach the client, if they are about its packets", () => {
+  const world = connectedWorld();
+  const timeExceeded = (quoted: Uint8Array) => {
+    const error = new Uint8Array(28 + quoted.length);
+    error.set([0x45, 0, 0, error.length, 0, 0, 0, 0, 64, PROTOCOL.icmp]);
+    error.set(ip("10.9.9.9").bytes, 12);
+    error.set(ADDRESSES.client.ipv4.bytes, 16);
+    error[20] = 11;
+    error.set(quoted, 28);
+    const before = world.client.received.length;
+    world.gateway.send(world.network.now, error);
+    return world.runUntilClientGot(before + 1, 1000);
+  };
+  assertEquals(timeExceeded(to(SERVER)), true);
+  assertEquals(timeExceeded(to(ip("192.0.2.1"))), false, "it was never sent");
+  assertEquals(timeExceeded(udpPacket(ip("100.64.0.9"), SERVER, 1)), false, "another's");
+  assertEquals(timeExceeded(to(SERVER).subarray(0, 20)), false, "too little is quoted");
+  assertEquals(drops(world, "client").sourceNotAllowed, 3);
+});
+
 Deno.test("the Internet resource carries the rest, but nothing private to the gateway's network", () => {
   const world = new TunnelWorld({
     client: behindNat("home", "198.51.100.1", "192.168.1.2"),

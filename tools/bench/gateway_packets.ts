@@ -13,10 +13,10 @@
 import { ip, type IpAddress, SocketAddress } from "@firezone/core/ip";
 import type { DatagramBatch, InboundPackets } from "@firezone/core/transmit";
 import { udpPacket } from "@firezone/tests/simulation";
-import { median } from "./tunnel_measures.ts";
+import { quantile } from "./tunnel_measures.ts";
 import { GATEWAY_ADDRESS, innerAddresses, PORT, SERVER, World } from "./tunnel_clients.ts";
 
-/** Microseconds per packet, the median of all rounds. */
+/** Microseconds per packet, in the quickest tenth of all rounds: the rest is what else the machine did. */
 export interface PacketCost {
   /** Clients that took part. */
   readonly clients: number;
@@ -161,7 +161,7 @@ export class PacketBench {
     if (this.#got.packets !== expected || this.#sent.datagrams !== expected) {
       throw new Error(`${this.#got.packets} and ${this.#sent.datagrams} of ${expected} passed`);
     }
-    const us = (times: number[]) => 1000 * median(times) / PACKETS_PER_ROUND;
+    const us = (times: number[]) => 1000 * quantile(times, 0.1) / PACKETS_PER_ROUND;
     return {
       clients: this.#clients,
       burst: this.#burst,
