@@ -113,3 +113,12 @@ function values(metrics: TunnelMetrics, name: string): Record<string, number> {
     found.points.map(({ attributes, value }) => [Object.values(attributes).join(), value]),
   );
 }
+
+Deno.test("docs/client-and-gateway.md names every metric", async () => {
+  const page = await Deno.readTextFile(
+    new URL("../../docs/client-and-gateway.md", import.meta.url),
+  );
+  for (const { name } of new TunnelMetrics().all.totals()) {
+    assertStringIncludes(page, `\`${name}\``);
+  }
+});
