@@ -10,6 +10,7 @@
 const PROGRAMS: Readonly<Record<string, string>> = {
   relay: "./bench/relay.ts",
   tunnel: "./bench/tunnel.ts",
+  fairness: "./bench/fairness.ts",
 };
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
