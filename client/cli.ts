@@ -22,6 +22,7 @@ import {
   otlpEndpointOption,
   statusCommand,
   text,
+  threadsOption,
   type Values,
 } from "@firezone/core/cli";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
@@ -79,6 +80,7 @@ export const CLIENT_OPTIONS = {
     default: "/run/dev.firezone.client/status.sock",
   }),
   crypto: cryptoOption,
+  threads: threadsOption,
   stateDirectory: option({
     flags: "--state-dir <path>",
     env: "FIREZONE_STATE_DIR",

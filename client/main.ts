@@ -7,6 +7,7 @@ import { defaultName, runMain, withFlowLogs } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
+  CipherThreads,
   type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneStart,
@@ -52,6 +53,7 @@ async function run(config: ClientConfig): Promise<number> {
     interfaceName: config.interfaceName,
     log: logger("client", "dns"),
   });
+  let threads: CipherThreads | undefined;
   const exported = exportMetrics({
     program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
@@ -73,8 +75,9 @@ async function run(config: ClientConfig): Promise<number> {
       },
       maxPartitionMs: config.maxPartitionTime,
     },
-    startWorker: (handlers) =>
-      spawnWorker<
+    startWorker: (handlers) => {
+      threads = new CipherThreads(config.threads - 1, config.crypto, handlers.onFatal);
+      return spawnWorker<
         DataPlaneCommand<ClientCommand>,
         DataPlaneNotice<ClientNotice>,
         DataPlaneStart<ClientSettings>
@@ -83,6 +86,7 @@ async function run(config: ClientConfig): Promise<number> {
         {
           interfaceName: config.interfaceName,
           crypto: config.crypto,
+          cipherMemory: threads.memory,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
           program: PROGRAM,
@@ -94,7 +98,8 @@ async function run(config: ClientConfig): Promise<number> {
           settings: { usesInternet: config.activateInternetResource },
         },
         handlers,
-      ),
+      );
+    },
     statusSocket: config.statusSocket,
     manager,
     log,
@@ -115,7 +120,11 @@ async function run(config: ClientConfig): Promise<number> {
     await dns.close();
     throw error;
   }
-  return await host.run();
+  try {
+    return await host.run();
+  } finally {
+    await threads?.[Symbol.asyncDispose]();
+  }
 }
 
 if (import.meta.main) await runMain((args) => clientCommand(run).execute(args));

@@ -23,6 +23,7 @@ import {
   socketAddressOrOff,
   statusCommand,
   text,
+  threadsOption,
   toToken,
   type Values,
 } from "@firezone/core/cli";
@@ -78,6 +79,7 @@ export const GATEWAY_OPTIONS = {
     default: "/run/firezone/gateway.sock",
   }),
   crypto: cryptoOption,
+  threads: threadsOption,
   interfaceName: interfaceOption,
   logDirectory: logDirectoryOption,
   logLevel: logLevelOption,

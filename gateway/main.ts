@@ -7,6 +7,7 @@ import { defaultName, runMain, type Secret, withFlowLogs } from "@firezone/core/
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
 import {
+  CipherThreads,
   type DataPlaneCommand,
   type DataPlaneNotice,
   type DataPlaneStart,
@@ -46,6 +47,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   const id = loadGatewayId(config.firezoneId);
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
+  let threads: CipherThreads | undefined;
   const metrics = new TunnelMetrics();
   const exported = exportMetrics({
     program: PROGRAM,
@@ -63,12 +65,14 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
       login: { role: "gateway", id, name: config.firezoneName ?? defaultName() },
       maxPartitionMs: config.maxPartitionTime,
     },
-    startWorker: (handlers) =>
-      spawnWorker<Command, DataPlaneNotice<GatewayNotice>, DataPlaneStart<undefined>>(
+    startWorker: (handlers) => {
+      threads = new CipherThreads(config.threads - 1, config.crypto, handlers.onFatal);
+      return spawnWorker<Command, DataPlaneNotice<GatewayNotice>, DataPlaneStart<undefined>>(
         new URL("./data_plane_worker.ts", import.meta.url),
         {
           interfaceName: config.interfaceName,
           crypto: config.crypto,
+          cipherMemory: threads.memory,
           logFilter: logFilterText(),
           logFormat: config.logFormat,
           program: PROGRAM,
@@ -80,7 +84,8 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
           settings: undefined,
         },
         handlers,
-      ),
+      );
+    },
     onNotice: ({ id, domain }) => void answer(id, domain),
     statusSocket: config.statusSocket,
     manager,
@@ -100,7 +105,11 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
       revision: buildRevision() ?? "",
       remedy: "name another --health-check-addr",
     });
-  return await host.run();
+  try {
+    return await host.run();
+  } finally {
+    await threads?.[Symbol.asyncDispose]();
+  }
 
   async function answer(id: number, domain: string): Promise<void> {
     const start = performance.now();

@@ -6,7 +6,7 @@
 import { type LogFilter, parseLogFilter } from "../telemetry/filter.ts";
 import { flag, option, type OptionSpec } from "./command.ts";
 import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
-import { hostPort, oneOf, text, url, type ValueKind } from "./values.ts";
+import { hostPort, integer, oneOf, text, url, type ValueKind } from "./values.ts";
 
 /** `--api-url`, with `FIREZONE_API_URL` behind it. */
 export const apiUrlOption: OptionSpec<URL> = option({
@@ -24,6 +24,15 @@ export const cryptoOption: OptionSpec<"libcrypto" | "node" | "noble" | undefined
   description: "AEAD backend",
   kind: oneOf("libcrypto", "node", "noble"),
   defaultText: "the fastest that works",
+});
+
+/** `--threads`, with `FIREZONE_THREADS` behind it. */
+export const threadsOption: OptionSpec<number> = option({
+  flags: "--threads <n>",
+  env: "FIREZONE_THREADS",
+  description: "threads that carry packets; three make sense where that many cores are idle",
+  kind: integer(1, 16),
+  default: 1,
 });
 
 /** As the kernel takes it (dev_valid_name); a percent sign would number devices. */

@@ -74,8 +74,10 @@ export interface AeadBackend {
   readonly detail: string;
 
   /** A key for the packet path.
-   * @param key 32 bytes; copied */
-  key(key: Uint8Array): AeadKey;
+   * @param key 32 bytes; copied
+   * @param receiverIndex what messages to us that are sealed with it name, if it is for opening:
+   *   with that a backend can open them ahead of time */
+  key(key: Uint8Array, receiverIndex?: number): AeadKey;
 
   /** Ciphertext and tag of a single message under any nonce, with data that is only authenticated.
    * For handshakes: it sets up the cipher anew each time. */

@@ -12,6 +12,7 @@ export {
   TAG_LENGTH,
 } from "./aead.ts";
 export * from "./blake2s.ts";
+export { PointerCache } from "./pointer_cache.ts";
 export * from "./select.ts";
 export { x25519, X25519_LENGTH, x25519PrivateKey, x25519Public } from "./x25519.ts";
 export * from "./xchacha.ts";

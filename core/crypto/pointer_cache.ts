@@ -3,7 +3,7 @@
  * fifty nanoseconds and an object, a `buffer` parameter of an FFI call five.
  *
  * A batch buffer is filled at the same offsets burst after burst, so a direct-mapped table finds
- * nearly all of them: within half a megabyte two places 32 bytes apart, the least that a WireGuard
+ * nearly all of them: within a megabyte two places 32 bytes apart, the least that a WireGuard
  * message has, never displace each other.
  *
  * An address keeps nothing alive, so the table holds the buffers. Small ones are not taken: they are
@@ -11,7 +11,7 @@
  * @module
  */
 
-const SLOTS = 16_384;
+const SLOTS = 32_768;
 const PLACE_BITS = 5; // 32 bytes
 const SMALLEST_CACHED = 16_384;
 

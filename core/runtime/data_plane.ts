@@ -28,12 +28,14 @@ import {
   Errno,
   type Fd,
   OsError,
+  type ReceiveSlots,
   TUN_READ_SIZE,
   type TunDevice,
   UdpSocket,
 } from "../os/linux/mod.ts";
 import type { DatagramBatch, InboundPackets, Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
+import type { CipherPool } from "./cipher/cipher_pool.ts";
 import { monotonicNow } from "./clock.ts";
 import type { PacketInspector } from "./packet_inspector.ts";
 import { type DatagramSink, SendBatch, SinkResult } from "./send_batch.ts";
@@ -89,6 +91,8 @@ export interface DataPlaneOptions {
   readonly onTurn: (now: Millis) => void;
   /** Looks at each packet inside the tunnel, before anything is done to it. */
   readonly inspector?: PacketInspector | undefined;
+  /** Other threads that help; the machine's AEAD then. */
+  readonly pool?: CipherPool | undefined;
 }
 
 const TOKEN = { control: 0, tun: 1, udp4: 2, udp6: 3 } as const;
@@ -125,7 +129,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     this.#inspector = options.inspector;
-    this.#batch = new SendBatch(this);
+    this.#batch = new SendBatch(this, { sender: options.pool });
     this.#coalescer = new Coalescer({
       udp: options.tun.udpSegmentation,
       allocate: packetMemory,
@@ -232,25 +236,61 @@ export class DataPlane implements DatagramSink, InboundPackets {
 
   #receive(now: Millis, socket: UdpSocket | undefined): void {
     if (!socket) return;
-    const { state } = this.#options;
-    const buf = socket.buffer;
-    for (let packets = 0; packets < PACKETS_PER_TURN;) {
-      const messages = socket.receive();
-      if (messages <= 0) break;
-      for (let m = 0; m < messages; m++) {
-        const end = socket.start(m) + socket.length(m);
-        const step = socket.segmentSize(m);
-        const local = socket.local(m);
-        const from = socket.from(m);
-        this.#outerEcn = socket.ecn(m);
-        packets += Math.ceil(socket.length(m) / step);
-        for (let at = socket.start(m); at < end; at += step) {
-          state.handleDatagram(now, local, from, buf, at, Math.min(at + step, end), this);
-        }
+    const { pool } = this.#options;
+    if (pool) this.#receiveWith(pool, now, socket);
+    else {
+      for (let packets = 0; packets < PACKETS_PER_TURN;) {
+        const messages = socket.receive();
+        if (messages <= 0) break;
+        packets += this.#takeMessages(now, socket, messages);
       }
     }
     this.#outerEcn = ECN.notCapable;
     this.#coalescer.flush(this.#tunWriter);
+  }
+
+  /** Receives into one set of slots while the pool's threads open what came into the other. */
+  #receiveWith(pool: CipherPool, now: Millis, socket: UdpSocket): void {
+    let [filling, opening] = pool.slots;
+    let beingOpened = 0;
+    for (let packets = 0; packets < PACKETS_PER_TURN || beingOpened > 0;) {
+      socket.use(filling);
+      const messages = packets < PACKETS_PER_TURN ? socket.receive() : 0;
+      const isOpening = messages > 0 && pool.beginOpening(socket, messages);
+      if (beingOpened > 0) {
+        pool.finishOpening();
+        socket.use(opening);
+        packets += this.#takeMessages(now, socket, beingOpened);
+        pool.endOpening();
+        beingOpened = 0;
+      }
+      if (isOpening) {
+        beingOpened = messages;
+        [filling, opening] = [opening, filling];
+      } else if (messages > 0) {
+        socket.use(filling);
+        packets += this.#takeMessages(now, socket, messages);
+      } else break;
+    }
+  }
+
+  /** Hands what was received to the machine. @returns how many datagrams that were */
+  #takeMessages(now: Millis, socket: UdpSocket, messages: number): number {
+    const { state } = this.#options;
+    const buf = socket.buffer;
+    let packets = 0;
+    for (let m = 0; m < messages; m++) {
+      const end = socket.start(m) + socket.length(m);
+      const step = socket.segmentSize(m);
+      const local = socket.local(m);
+      const from = socket.from(m);
+      this.#outerEcn = socket.ecn(m);
+      packets += Math.ceil(socket.length(m) / step);
+      for (let at = socket.start(m); at < end; at += step) {
+        state.handleDatagram(now, local, from, buf, at, Math.min(at + step, end), this);
+      }
+    }
+    return packets;
   }
 
   /** Puts out everything that the turn has produced. */
@@ -272,7 +312,7 @@ export class DataPlane implements DatagramSink, InboundPackets {
     let failure: unknown;
     for (const family of [4, 6] as const) {
       try {
-        const socket = openSocket(family, port);
+        const socket = openSocket(family, port, this.#options.pool?.slots[0]);
         if (family === 4) this.#udp4 = socket;
         else this.#udp6 = socket;
         this.#epoll.add(socket.fd, family === 4 ? TOKEN.udp4 : TOKEN.udp6, { readable: true });
@@ -282,9 +322,11 @@ export class DataPlane implements DatagramSink, InboundPackets {
       }
     }
     if (!this.#udp4 && !this.#udp6) throw failure;
+    this.#options.pool?.setSockets(this.#udp4?.fd, this.#udp6?.fd);
   }
 
   #closeSockets(): void {
+    this.#options.pool?.setSockets(undefined, undefined);
     for (const socket of [this.#udp4, this.#udp6]) {
       if (!socket) continue;
       this.#epoll.remove(socket.fd);
@@ -295,8 +337,9 @@ export class DataPlane implements DatagramSink, InboundPackets {
 }
 
 /** Opens the port, or any other when it is taken. */
-function openSocket(family: Family, port: number): UdpSocket {
+function openSocket(family: Family, port: number, slots: ReceiveSlots | undefined): UdpSocket {
   const options = {
+    ...slots && { slots },
     family,
     mark: FIREZONE_MARK,
     receiveBuffer: RECEIVE_BUFFER,

@@ -17,6 +17,8 @@ export interface DataPlaneStart<Settings> {
   readonly interfaceName: string;
   /** AEAD to use; undefined picks the fastest. */
   readonly crypto: AeadName | undefined;
+  /** What it shares with cipher threads, if there are any; see `cipher/cipher_memory.ts`. */
+  readonly cipherMemory?: SharedArrayBuffer | undefined;
   /** Log filter of the main thread. */
   readonly logFilter: string;
   /** Log format of the main thread. */

@@ -12,6 +12,8 @@ import type { RandomBytes } from "../random.ts";
 import { systemRandom } from "../system_random.ts";
 import { logger, setUpProgramLogging } from "../telemetry/mod.ts";
 import type { Millis } from "../units.ts";
+import { CipherMemory } from "./cipher/cipher_memory.ts";
+import { CipherPool } from "./cipher/cipher_pool.ts";
 import { monotonicNow, unixMillisAtZero } from "./clock.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
 import type { DataPlaneCommand, DataPlaneNotice, DataPlaneStart } from "./data_plane_messages.ts";
@@ -114,9 +116,11 @@ function runDataPlane<
     if (!(error instanceof OsError || error instanceof AeadError)) throw error;
     return channel.post({ tag: "refused", reason: error.message });
   }
+  const { cipherMemory } = start;
+  const pool = cipherMemory && new CipherPool(new CipherMemory(cipherMemory), aead);
   const machine = program.make({
     privateKey: systemRandom(KEY_LENGTH),
-    aead,
+    aead: pool ?? aead,
     random: systemRandom,
     unixMillisAtZero: unixMillisAtZero(),
   }, start.settings);
@@ -124,6 +128,7 @@ function runDataPlane<
   const plane = new DataPlane({
     state: machine,
     tun,
+    pool,
     controlFd: channel.fd,
     onControl: (now) => {
       if (channel.receiveAll((command) => onCommand(now, command))) return;
@@ -136,7 +141,12 @@ function runDataPlane<
     },
     inspector,
   });
-  log.info("Data plane is running", { interface: tun.name, aead: aead.name, ports: plane.ports });
+  log.info("Data plane is running", {
+    interface: tun.name,
+    aead: aead.name,
+    threads: 1 + (pool?.threads ?? 0),
+    ports: plane.ports,
+  });
   channel.post({
     tag: "ready",
     interfaceName: tun.name,

@@ -6,6 +6,7 @@
 export { monotonicNow, unixMillisAtZero, wallClockNow } from "./clock.ts";
 export {
   type DatagramSink,
+  type LaneSender,
   SendBatch,
   type SendBatchCounters,
   type SendBatchOptions,
@@ -20,6 +21,9 @@ export {
   type WorkerHandlers,
   WorkerSide,
 } from "./worker_channel.ts";
+export { CipherMemory } from "./cipher/cipher_memory.ts";
+export { CipherPool } from "./cipher/cipher_pool.ts";
+export { CipherThreads } from "./cipher/cipher_threads.ts";
 export * from "./common_notices.ts";
 export * from "./data_plane.ts";
 export * from "./data_plane_messages.ts";

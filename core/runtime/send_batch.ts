@@ -55,6 +55,29 @@ export interface DatagramSink {
   ): SinkResult;
 }
 
+/** Threads that can be left to send what a lane holds; see `cipher/cipher_pool.ts`. */
+export interface LaneSender {
+  /** What lanes lie in. */
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  /** Where a lane begins in it that nobody uses; waits until there is one. */
+  takeLane(): number;
+  /**
+   * Leaves what lies from `start` on to a thread, the lane with it; see {@link DatagramSink.send}.
+   *
+   * @returns false when it is to be sent here; all of it is ready to be
+   */
+  handOff(
+    source: SocketAddress | undefined,
+    destination: SocketAddress,
+    start: number,
+    length: number,
+    segmentSize: number,
+    ecn: number,
+  ): boolean;
+  /** Makes ready to be sent here what lies from `start` on. */
+  finish(start: number): void;
+}
+
 /** What a batch has done; only ever grows. */
 export interface SendBatchCounters {
   /** Datagrams committed. */
@@ -71,6 +94,8 @@ export interface SendBatchOptions {
   readonly lanes?: number;
   /** Bytes that may wait for a full sink, per IP family; 4 MiB if absent. */
   readonly queueBytes?: number;
+  /** Who else may send, and has the memory for it. */
+  readonly sender?: LaneSender | undefined;
 }
 
 const LANE_SIZE = 65_536;
@@ -87,7 +112,7 @@ class Lane {
   segmentSize = 0;
   closed = false; // a shorter datagram has ended it
   usedAt = 0;
-  constructor(readonly start: number) {}
+  constructor(public start: number) {}
 }
 
 /** A {@link DatagramBatch} in front of a sink. */
@@ -97,6 +122,7 @@ export class SendBatch implements DatagramBatch {
   /** Running totals. */
   readonly counters: SendBatchCounters = { datagrams: 0, sends: 0, dropped: 0 };
   readonly #sink: DatagramSink;
+  readonly #sender: LaneSender | undefined;
   readonly #lanes: readonly Lane[];
   readonly #waiting: Readonly<Record<Family, SendQueue>>;
   #current: Lane; // of the last reservation
@@ -108,8 +134,13 @@ export class SendBatch implements DatagramBatch {
     const lanes = options.lanes ?? 8;
     const queueBytes = options.queueBytes ?? 4 << 20;
     this.#sink = sink;
-    this.buffer = new Uint8Array(lanes * LANE_SIZE);
-    this.#lanes = Array.from({ length: lanes }, (_, i) => new Lane(i * LANE_SIZE));
+    const { sender } = options;
+    this.#sender = sender;
+    this.buffer = sender?.buffer ?? new Uint8Array(lanes * LANE_SIZE);
+    this.#lanes = Array.from(
+      { length: lanes },
+      (_, i) => new Lane(sender?.takeLane() ?? i * LANE_SIZE),
+    );
     this.#waiting = { 4: new SendQueue(queueBytes), 6: new SendQueue(queueBytes) };
     this.#current = this.#lanes[0]!;
   }
@@ -207,37 +238,47 @@ export class SendBatch implements DatagramBatch {
   #flushLane(lane: Lane): void {
     const destination = lane.destination!;
     const segmentSize = lane.count > 1 ? lane.segmentSize : 0;
-    const queue = this.#waiting[destination.family];
-    let sent = 0;
-    if (queue.isEmpty) {
-      this.counters.sends++;
-      const result = this.#sink.send(
-        lane.source,
-        destination,
-        this.buffer,
-        lane.start,
-        lane.length,
-        segmentSize,
-        lane.ecn,
-      );
-      sent = isFull(result) ? this.#sink.accepted : lane.length;
-    }
-    if (sent < lane.length) {
-      const rest = this.buffer.slice(lane.start + sent, lane.start + lane.length);
-      this.counters.dropped += queue.push({
-        source: lane.source,
-        destination,
-        bytes: rest,
-        segmentSize,
-        ecn: lane.ecn,
-      });
-    }
+    if (this.#isHandedOff(lane, destination, segmentSize)) lane.start = this.#sender!.takeLane();
+    else this.#sendLane(lane, destination, segmentSize);
     lane.length = 0;
     lane.count = 0;
     lane.segmentSize = 0;
     lane.closed = false;
     lane.destination = undefined;
     lane.source = undefined;
+  }
+
+  #isHandedOff(lane: Lane, destination: SocketAddress, segmentSize: number): boolean {
+    const sender = this.#sender;
+    if (sender === undefined) return false;
+    const { source, start, length, ecn } = lane;
+    if (this.#waiting[destination.family].isEmpty) {
+      return sender.handOff(source, destination, start, length, segmentSize, ecn);
+    }
+    sender.finish(start);
+    return false;
+  }
+
+  #sendLane(lane: Lane, destination: SocketAddress, segmentSize: number): void {
+    const queue = this.#waiting[destination.family];
+    const { source, ecn } = lane;
+    let sent = 0;
+    if (queue.isEmpty) {
+      this.counters.sends++;
+      const result = this.#sink.send(
+        source,
+        destination,
+        this.buffer,
+        lane.start,
+        lane.length,
+        segmentSize,
+        ecn,
+      );
+      sent = isFull(result) ? this.#sink.accepted : lane.length;
+    }
+    if (sent === lane.length) return;
+    const bytes = this.buffer.slice(lane.start + sent, lane.start + lane.length);
+    this.counters.dropped += queue.push({ source, destination, bytes, segmentSize, ecn });
   }
 
   #drain(family: Family): void {

@@ -5,6 +5,12 @@
 export { INNER_MTU } from "./constants.ts";
 export { type IdentifiedInitiation, LocalIdentity, SymmetricState } from "./handshake.ts";
 export { type ReceiverMacKeys } from "./macs.ts";
-export { peekReceiverIndex } from "./messages.ts";
+export {
+  DATA,
+  DATA_OVERHEAD,
+  MessageType,
+  peekReceiverIndex,
+  readDataCounter,
+} from "./messages.ts";
 export * from "./node.ts";
 export * from "./tunnel.ts";

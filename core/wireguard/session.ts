@@ -56,7 +56,7 @@ export class Session {
     this.#rekeyAt = after(now, REKEY_AFTER_TIME_MS);
     this.#rekeyOnReceiveAt = after(now, REKEY_ON_RECEIVE_AFTER_MS);
     this.#sendKey = aead.key(keys.send);
-    this.#receiveKey = aead.key(keys.receive);
+    this.#receiveKey = aead.key(keys.receive, localIndex);
     keys.send.fill(0);
     keys.receive.fill(0);
   }

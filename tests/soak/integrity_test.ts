@@ -80,6 +80,23 @@ Deno.test(
       await carry(2);
       await deployment.untilPath("relayed");
     });
+
+    const env = { FIREZONE_THREADS: "3" };
+    await t.step("through the relay, with more threads at both ends", async () => {
+      for (const name of ["client", "gateway"] as const) await deployment.process(name).stop();
+      for (const name of ["gateway", "client"] as const) {
+        await deployment.startReady(name, { env });
+      }
+      await carry(3);
+      await deployment.untilPath("relayed");
+    });
+
+    await t.step("directly, with more threads", async () => {
+      await deployment.topology.unblockDirect();
+      await deployment.resetClient();
+      await carry(4);
+      await deployment.untilPath("direct");
+    });
   },
 );
 

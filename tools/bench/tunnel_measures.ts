@@ -32,6 +32,11 @@ export interface Sample {
   readonly lossPercent?: number;
   /** Processor seconds of the system's processes for each gigabyte that arrived. */
   readonly cpuSecondsPerGb?: number;
+  /**
+   * The same of the thread among them that worked most: with a core for every thread, one gigabyte
+   * takes at least as long.
+   */
+  readonly busiestSecondsPerGb?: number;
   /** Median round trip in microseconds. */
   readonly medianUs?: number;
   /** 99th percentile of the round trips in microseconds. */
@@ -107,16 +112,22 @@ async function iperfOnce(context: MeasureContext, args: readonly string[]): Prom
     ...["iperf3", "--server", "--one-off", "--port", IPERF_PORT, "--forceflush"],
   ]);
   await server.waitForLine(/Server listening/, SERVER_START_MS);
-  const before = cpuSeconds(context.pids);
+  const before = threadSeconds(context.pids);
   const { stdout } = await context.client.run([...context.prefix, ...command], {
     timeoutMs: (context.seconds + 20) * 1000,
   });
-  const cpu = cpuSeconds(context.pids) - before;
+  const spent = Array.from(
+    threadSeconds(context.pids),
+    ([thread, seconds]) => seconds - (before.get(thread) ?? 0),
+  );
   const report = parseIperf(stdout, isUdp);
   return {
     gbps: report.bytes * 8 / report.seconds / 1e9,
     ...isUdp && { lossPercent: report.lossPercent },
-    ...context.pids.length > 0 && { cpuSecondsPerGb: cpu / (report.bytes / 1e9) },
+    ...context.pids.length > 0 && {
+      cpuSecondsPerGb: spent.reduce((a, b) => a + b) / (report.bytes / 1e9),
+      busiestSecondsPerGb: Math.max(...spent) / (report.bytes / 1e9),
+    },
   };
 }
 
@@ -180,12 +191,27 @@ export function median(values: readonly number[]): number {
 
 /** User and kernel time of some processes so far, all threads. */
 export function cpuSeconds(pids: readonly number[]): number {
-  let ticks = 0;
+  return pids.reduce((sum, pid) => sum + secondsIn(`/proc/${pid}/stat`), 0);
+}
+
+/** The same for each of their threads, by its id. */
+function threadSeconds(pids: readonly number[]): Map<string, number> {
+  const seconds = new Map<string, number>();
   for (const pid of pids) {
-    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-    // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    ticks += Number(fields[11]) + Number(fields[12]);
+    for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+      try {
+        seconds.set(name, secondsIn(`/proc/${pid}/task/${name}/stat`));
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error; // it has just ended
+      }
+    }
   }
-  return ticks / TICKS_PER_SECOND;
+  return seconds;
+}
+
+function secondsIn(path: string): number {
+  const stat = Deno.readTextFileSync(path);
+  // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

@@ -40,6 +40,7 @@ export const FIGURES = {
   gbps: { unit: "Gbit/s", digits: 2 },
   lossPercent: { unit: "% lost", digits: 1 },
   cpuSecondsPerGb: { unit: "CPU s/GB", digits: 2 },
+  busiestSecondsPerGb: { unit: "busiest thread s/GB", digits: 2 },
   medianUs: { unit: "µs median", digits: 0 },
   p99Us: { unit: "µs p99", digits: 0 },
 } as const;

@@ -50,6 +50,8 @@ const SYMBOLS = {
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "i32" },
   recvmmsg: { parameters: ["i32", "buffer", "u32", "i32", "pointer"], result: "i32" },
   if_nametoindex: { parameters: ["buffer"], result: "u32" },
+  // Memory
+  memcpy: { parameters: ["pointer", "pointer", "u32"], result: "void" },
   // Process
   clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },

@@ -53,7 +53,9 @@ export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZ
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
 export { MAX_SEGMENTS, MAX_SEND_BYTES } from "./udp_constants.ts";
 export { type ReceiveCounters, ReceiveSlots, SLOT_SIZE } from "./udp_receiver.ts";
-export { type SendCounters, SendResult, SendStructs } from "./udp_sender.ts";
+export { DatagramSender, type SendCounters, SendResult, SendStructs } from "./udp_sender.ts";
+export { readSockaddr, writeSockaddr } from "./socket_address.ts";
+export { addressOf, copyMemory, Memory } from "./memory.ts";
 export type {
   Family,
   IpAddress,

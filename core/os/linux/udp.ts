@@ -162,6 +162,11 @@ export class UdpSocket {
     return this.#sender.accepted;
   }
 
+  /** Receives into other slots, of the same memory, from now on; {@link start} and the like tell of these. */
+  use(slots: ReceiveSlots): void {
+    this.#receiver.use(slots);
+  }
+
   /** Fetches waiting messages into the slots; never blocks. @returns how many, 0 for none */
   receive(): number {
     return this.#receiver.receive();

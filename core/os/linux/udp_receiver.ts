@@ -65,8 +65,10 @@ export interface ReceiveCounters {
  * the other on one thread may share it: a message then stays only until any of them receives again.
  */
 export class ReceiveSlots {
-  /** All slots, {@link SLOT_SIZE} bytes each. */
+  /** What the slots lie in, {@link SLOT_SIZE} bytes each, one after the other. */
   readonly buffer: Uint8Array<ArrayBuffer>;
+  /** Where in it they begin. */
+  readonly start: number;
   /** Number of slots. */
   readonly count: number;
   // The kernel writes through addresses of these during each call.
@@ -92,10 +94,12 @@ export class ReceiveSlots {
   readonly #iovecs: Memory;
 
   /** Prepares slots.
-   * @param count at least 1 */
-  constructor(count: number) {
+   * @param count at least 1
+   * @param data where they lie, to share memory between several; their own if left out
+   * @param start where they begin in it */
+  constructor(count: number, data: Memory = new Memory(count * SLOT_SIZE), start = 0) {
     this.count = count;
-    const data = new Memory(count * SLOT_SIZE);
+    this.start = start;
     const headers = new Memory(count * MMSGHDR_SIZE);
     const names = new Memory(count * SOCKADDR_SIZE);
     const control = new Memory(count * CONTROL_SIZE);
@@ -112,7 +116,7 @@ export class ReceiveSlots {
     this.locals = new Array(count).fill(undefined);
     for (let i = 0; i < count; i++) {
       const iovec = i * IOVEC_SIZE;
-      this.#iovecs.putAddress(iovec, data.address + i * SLOT_SIZE);
+      this.#iovecs.putAddress(iovec, data.address + start + i * SLOT_SIZE);
       this.#iovecs.u32[(iovec >> 2) + 2] = SLOT_SIZE;
       const header = i * MMSGHDR_SIZE;
       headers.putAddress(header, names.address + i * SOCKADDR_SIZE);
@@ -146,7 +150,7 @@ export class DatagramReceiver {
   };
   readonly #fd: Fd;
   readonly #family: Family;
-  readonly #slots: ReceiveSlots;
+  #slots: ReceiveSlots;
   readonly #cache: SocketAddressCache;
   readonly #bound: SocketAddress;
 
@@ -165,6 +169,11 @@ export class DatagramReceiver {
     this.#cache = cache;
     this.#slots = slots;
     this.buffer = slots.buffer;
+  }
+
+  /** Receives into other slots, of the same memory, from now on; what lies in them is of them. */
+  use(slots: ReceiveSlots): void {
+    this.#slots = slots;
   }
 
   /** Fetches what waits; never blocks. @returns the number of messages, 0 when there is none */
@@ -191,7 +200,7 @@ export class DatagramReceiver {
 
   /** Where message `i` starts in {@link buffer}. */
   start(i: number): number {
-    return i * SLOT_SIZE;
+    return this.#slots.start + i * SLOT_SIZE;
   }
 
   /** Bytes of message `i`, all its datagrams together. */
