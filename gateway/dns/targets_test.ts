@@ -11,6 +11,8 @@ Deno.test("isUsableTarget refuses the gateway itself and other clients, not priv
     ["fd00:1::1", true],
     ["0.0.0.0", false],
     ["127.0.0.53", false],
+    ["169.254.169.254", false],
+    ["fe80::1", false],
     ["100.64.0.2", false],
     ["100.96.0.1", false],
     ["224.0.0.1", false],
