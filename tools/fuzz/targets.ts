@@ -3,6 +3,7 @@
  * @module
  */
 
+import { dnsTarget } from "./dns.ts";
 import { http2Target } from "./http2.ts";
 import { iceTarget } from "./ice.ts";
 import { portalTarget } from "./portal.ts";
@@ -13,7 +14,7 @@ import { wireguardTarget } from "./wireguard.ts";
 
 /** By name. */
 export const FUZZ_TARGETS: ReadonlyMap<string, FuzzTarget> = new Map(
-  [relayTarget, stunTarget, iceTarget, wireguardTarget, portalTarget, http2Target].map((
+  [relayTarget, stunTarget, iceTarget, wireguardTarget, portalTarget, http2Target, dnsTarget].map((
     t,
   ) => [t.name, t]),
 );
