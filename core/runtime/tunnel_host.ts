@@ -112,7 +112,10 @@ export class TunnelHost<Command, Notice> {
       if (statusSocket) status = await serveStatus(statusSocket, () => this.status());
       this.#worker = startWorker({
         onMessage: (notice) => this.#onNotice(notice),
-        onFatal: (error) => this.#fail(error),
+        onFatal: (error) => {
+          this.#loseWorker();
+          this.#fail(error);
+        },
       });
       return await this.#ended.promise;
     } finally {
@@ -122,10 +125,7 @@ export class TunnelHost<Command, Notice> {
       await this.#options.close?.();
       await this.#notifier?.close();
       await this.#worker?.close().catch(() => {});
-      this.#worker = undefined;
-      // Whoever asked last gets what is known: the status server waits for every answer.
-      for (const answer of this.#statusWaiters.values()) answer({});
-      this.#statusWaiters.clear();
+      this.#loseWorker();
       for (const undo of this.#undo.reverse()) this.#attempt(undo);
       this.#portal.close();
       await status?.close();
@@ -164,6 +164,13 @@ export class TunnelHost<Command, Notice> {
     this.#statusWaiters.set(id, resolve);
     this.#worker.post({ tag: "status", id });
     return promise;
+  }
+
+  /** Whoever asked last gets what is known: the status server waits for every answer. */
+  #loseWorker(): void {
+    this.#worker = undefined;
+    for (const answer of this.#statusWaiters.values()) answer({});
+    this.#statusWaiters.clear();
   }
 
   #onPortal(event: PortalEvent): void {

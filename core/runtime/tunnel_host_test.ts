@@ -2,7 +2,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { Secret } from "../secret.ts";
 import { logger } from "../telemetry/mod.ts";
 import { TunnelHost } from "./tunnel_host.ts";
-import type { WorkerHandle } from "./worker_channel.ts";
+import type { DataPlaneNotice } from "./data_plane_messages.ts";
+import type { WorkerHandle, WorkerHandlers } from "./worker_channel.ts";
 
 Deno.test("a bug in the main thread ends a program after it has put everything back", async () => {
   for (
@@ -24,13 +25,29 @@ Deno.test("a bug in the main thread ends a program after it has put everything b
   }
 });
 
+Deno.test("who asks while the worker crashes gets an answer, and the program ends", async () => {
+  const done: string[] = [];
+  let crash: ((error: Error) => void) | undefined;
+  const host = makeHost(done, (handlers) => crash = handlers.onFatal as typeof crash);
+  const run = host.run();
+  const asked = host.status();
+  const bug = new Error("a bug in the worker");
+  crash!(bug);
+  assertEquals((await asked).portal, "connecting");
+  assertEquals(await assertRejects(() => run), bug);
+  assertEquals(done, ["close"]);
+});
+
 Deno.test("the status tells the session, also while there is no worker", async () => {
   const status = await makeHost([]).status();
   assertEquals(status.portal, "connecting");
   assertEquals((status as unknown as { apiUrl: string }).apiUrl, "wss://portal.example");
 });
 
-function makeHost(done: string[]): TunnelHost<unknown, unknown> {
+function makeHost(
+  done: string[],
+  onStart: (handlers: WorkerHandlers<DataPlaneNotice<unknown>>) => void = () => {},
+): TunnelHost<unknown, unknown> {
   return new TunnelHost({
     portal: {
       apiUrl: new URL("wss://portal.example/base"),
@@ -38,14 +55,16 @@ function makeHost(done: string[]): TunnelHost<unknown, unknown> {
       login: { role: "client", id: "id", name: "name" },
       maxPartitionMs: undefined,
     },
-    startWorker: () =>
-      ({
+    startWorker: (handlers) => {
+      onStart(handlers);
+      return {
         post() {},
         close: () => {
           done.push("worker closed");
           return Promise.resolve();
         },
-      }) as unknown as WorkerHandle<never>,
+      } as unknown as WorkerHandle<never>;
+    },
     onNotice() {},
     statusSocket: undefined,
     manager: undefined,

@@ -147,6 +147,8 @@ export interface MetricsExportOptions {
 }
 
 const INTERVAL_MS = 60_000;
+/** How long a status is waited for: a thread that hangs shall not keep the program from ending. */
+const STATUS_MS = 1_000;
 /** How long the end of the program waits for a collector. */
 const FAREWELL_MS = 2_000;
 
@@ -163,17 +165,26 @@ export function exportMetrics(options: MetricsExportOptions): AsyncDisposable {
     "service.version": options.version,
   }, {});
   const refresh = async () => {
+    const { promise: late, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), STATUS_MS);
     try {
-      metrics.apply(await options.status());
+      const status = await Promise.race([options.status(), late]);
+      if (status !== undefined) metrics.apply(status);
     } catch {
       // Levels and sums stay as they were.
+    } finally {
+      clearTimeout(timer);
     }
   };
   if (sink === "stdout") {
     const write = options.write ?? ((text: string) => console.log(text));
     const print = async () => {
       await refresh();
-      write(prometheusText(metrics.all.totals(), resource));
+      try {
+        write(prometheusText(metrics.all.totals(), resource));
+      } catch {
+        // Nobody reads them any more; packets go on.
+      }
     };
     const timer = setInterval(print, intervalMs);
     return {

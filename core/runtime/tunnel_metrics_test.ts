@@ -66,6 +66,16 @@ Deno.test("exportMetrics prints to stdout, at the end as well, and survives a st
     write: (page) => void (text = page),
   })[Symbol.asyncDispose]();
   assertStringIncludes(text, "portal_connected 0");
+
+  await exportMetrics({
+    ...base,
+    sink: "stdout",
+    status: () => status(),
+    log: logger("test"),
+    write: () => {
+      throw new Deno.errors.BrokenPipe("nobody reads");
+    },
+  })[Symbol.asyncDispose]();
 });
 
 Deno.test("exportMetrics wants to know the collector, and sends nothing unasked", async () => {
