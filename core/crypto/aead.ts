@@ -21,7 +21,7 @@ export const KEY_LENGTH = 32;
 /** Bytes of a nonce. */
 export const NONCE_LENGTH = 12;
 
-/** The name of a backend, as `--aead` and the log spell it. */
+/** The name of a backend, as `--crypto` and the log spell it. */
 export type AeadName = "libcrypto" | "node" | "noble";
 
 /**
