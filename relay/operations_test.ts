@@ -9,6 +9,7 @@ import { relayCredentials } from "@firezone/core/turn";
 import type { UnixSeconds } from "@firezone/core/units";
 import { relayCommand, type RelayConfig } from "./cli.ts";
 import { describeRelay, startOperations } from "./operations.ts";
+import { NOTHING_DROPPED } from "./report.ts";
 import { RelayTelemetry } from "./telemetry.ts";
 import { Endpoint, FakePortal, freePort, RelayProcess, TurnClient } from "./testing/mod.ts";
 
@@ -389,17 +390,7 @@ function reportOf(allocations: number) {
     packetSizes: { ...none, buckets: [0, 1], sum: 150 },
     turns: none,
     exhaustedTurns: none,
-    dropped: {
-      "malformed": 0,
-      "unasked": 0,
-      "unknown-channel": 0,
-      "unknown-peer": 0,
-      "over-budget": 0,
-      "oversized": 0,
-      "refused": 0,
-      "queue-full": 0,
-      "worker-busy": 0,
-    },
+    dropped: NOTHING_DROPPED,
   };
 }
 

@@ -136,7 +136,8 @@ export class WorkerReporter {
   }
 }
 
-const NOTHING_DROPPED: Readonly<Record<DropReason, number>> = {
+/** Zero of each kind. */
+export const NOTHING_DROPPED: Readonly<Record<DropReason, number>> = {
   "malformed": 0,
   "unasked": 0,
   "unknown-channel": 0,

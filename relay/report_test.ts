@@ -2,19 +2,7 @@ import { assertEquals } from "@std/assert";
 import { METHOD } from "@firezone/core/stun";
 import { RelayCounters } from "./counters.ts";
 import { RelayMetrics } from "./metrics.ts";
-import { type ReportedServer, WorkerReporter } from "./report.ts";
-
-const NONE = {
-  "malformed": 0,
-  "unasked": 0,
-  "unknown-channel": 0,
-  "unknown-peer": 0,
-  "over-budget": 0,
-  "oversized": 0,
-  "refused": 0,
-  "queue-full": 0,
-  "worker-busy": 0,
-};
+import { NOTHING_DROPPED, type ReportedServer, WorkerReporter } from "./report.ts";
 
 const NO_DROPS = { oversized: 0, refused: 0, queueFull: 0, workerBusy: 0 };
 
@@ -28,7 +16,7 @@ Deno.test("a report tells levels, and what happened since the last one", () => {
   reporter.noteTurn(7e-6, false);
   reporter.noteTurn(2e-3, true);
   const first = reporter.take();
-  assertEquals(first.dropped, { ...NONE, "malformed": 4, "unknown-peer": 1 });
+  assertEquals(first.dropped, { ...NOTHING_DROPPED, "malformed": 4, "unknown-peer": 1 });
   assertEquals(first.responses, [{ method: METHOD.binding, code: 0, count: 1 }]);
   assertEquals([first.turns.sum, first.exhaustedTurns.sum], [7e-6, 2e-3]);
   assertEquals([first.allocations, first.channels, first.packetSizes.sum], [2, 3, 1200]);
@@ -36,7 +24,7 @@ Deno.test("a report tells levels, and what happened since the last one", () => {
   server.counters.countResponse(METHOD.refresh, 437);
   server.counters.countResponse(METHOD.binding, 0);
   const second = reporter.take();
-  assertEquals(second.dropped, { ...NONE, "malformed": 2 });
+  assertEquals(second.dropped, { ...NOTHING_DROPPED, "malformed": 2 });
   assertEquals(second.responses, [
     { method: METHOD.binding, code: 0, count: 1 },
     { method: METHOD.refresh, code: 437, count: 1 },

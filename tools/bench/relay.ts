@@ -17,8 +17,7 @@
  */
 
 import { Command, InvalidArgumentError, Option } from "@std/cli";
-import { findCommand } from "@firezone/tests/requirements";
-import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
+import { prepareBench } from "./prepare.ts";
 import type { Direction } from "./relay_crowd.ts";
 import {
   type Cable,
@@ -58,21 +57,8 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 /** Runs the bench with the arguments of the command line; returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
-  try {
-    await ensurePrivileges(import.meta.filename!, args);
-  } catch (error) {
-    if (!(error instanceof PrivilegeError)) throw error;
-    console.error(`bench relay: cannot run here: it ${error.message}`);
-    return 1;
-  }
-  for (const command of ["taskset", ...options.cable === "card" ? ["ethtool"] : []]) {
-    if (findCommand(command) !== undefined) continue;
-    console.error(`bench relay: cannot run here: it needs the command ${command}`);
-    return 1;
-  }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => Deno.exit(130)); // The network goes away on unload.
-  }
+  const commands = ["taskset", ...options.cable === "card" ? ["ethtool"] : []];
+  if (!await prepareBench("relay", import.meta.filename!, args, commands)) return 1;
   const [relayCore, loadCore] = options.cores;
   await using network = await RelayNetwork.create(PREFIX, {
     cable: options.cable,

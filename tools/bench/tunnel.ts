@@ -10,8 +10,7 @@
  */
 
 import { Command, InvalidArgumentError } from "@std/cli";
-import { findCommand } from "@firezone/tests/requirements";
-import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
+import { prepareBench } from "./prepare.ts";
 import { chart } from "./tunnel_chart.ts";
 import {
   measure,
@@ -54,22 +53,8 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 /** Runs the bench with the arguments of the command line; returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
-  try {
-    await ensurePrivileges(import.meta.filename!, args);
-  } catch (error) {
-    if (!(error instanceof PrivilegeError)) throw error;
-    console.error(`bench tunnel: cannot run here: it ${error.message}`);
-    return 1;
-  }
-  for (const command of ["iperf3", "ping", "taskset"]) {
-    if (findCommand(command) === undefined) {
-      console.error(`bench tunnel: cannot run here: it needs the command ${command}`);
-      return 1;
-    }
-  }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => Deno.exit(130)); // The network goes away on unload.
-  }
+  const commands = ["iperf3", "ping", "taskset"];
+  if (!await prepareBench("tunnel", import.meta.filename!, args, commands)) return 1;
   await using network = await TunnelNetwork.create(PREFIX, options.systems);
   for (const [name, reason] of network.missing) console.error(`left out ${name}: ${reason}`);
   const runs = await runAll(network, options);
