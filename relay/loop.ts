@@ -238,6 +238,7 @@ export class RelayLoop {
 
   #read(now: Millis, { udp }: Socket, port: number): void {
     const messages = udp.receive();
+    if (port === 0) this.#server.noteBacklog(messages === SLOTS);
     for (let m = 0; m < messages; m++) {
       if (port === 0) this.#fromClient(now, udp, m);
       else this.#fromPeer(now, udp, m, port);

@@ -34,3 +34,23 @@ Deno.test("Nonces refuse any other text without throwing", () => {
     assert(!nonces.isValid(start, client, changed));
   }
 });
+
+Deno.test("Nonces that are valid look timely in a datagram, others only by chance of their time", () => {
+  const nonces = new Nonces(key);
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const looks = (wall: UnixSeconds, text: string) => {
+    const padded = bytes(`..${text}`);
+    return nonces.looksTimely(wall, padded, 2, padded.length - 2);
+  };
+  const nonce = nonces.issue(start, client);
+  for (const seconds of [-1, 0, 1, NONCE_LIFETIME_SECONDS, NONCE_LIFETIME_SECONDS + 1]) {
+    const wall = later(seconds);
+    assertEquals(looks(wall, nonce), nonces.isValid(wall, client, nonce), `${seconds} s later`);
+  }
+  for (const other of ["", "a", nonce.slice(1), `${nonce}A`, `A${nonce.slice(1)}`]) {
+    assert(!looks(start, other), other);
+  }
+  fc.assert(fc.property(fc.uint8Array({ minLength: 28, maxLength: 28 }), (any) => {
+    nonces.looksTimely(start, any, 0, any.length);
+  }));
+});

@@ -6,6 +6,10 @@
  * so have all of them together, which bounds the work that a flood from everywhere makes.
  *
  *     slot = hash(seed, prefix) mod 65536      tokens[slot], refilled once per second
+ *     of all together                          tokens, refilled as time goes by
+ *
+ * While a relay does not keep up, an answer takes ten of the tokens of all together: whoever is served
+ * already comes first.
  *
  * Two sources may share a slot; which ones cannot be told without the seed.
  * Cost: 384 KiB however many strangers there are; taking a token allocates nothing.
@@ -22,8 +26,10 @@ export interface ResponseBudgetOptions {
   readonly perSource: number;
   /** Answers that a source gets at once after it was silent. At most 65535. */
   readonly burst: number;
-  /** Answers per second to all sources together; as many are kept. */
+  /** Answers per second to all sources together. */
   readonly total: number;
+  /** Answers at once to all sources together. */
+  readonly totalBurst: number;
 }
 
 /**
@@ -34,6 +40,7 @@ export const DEFAULT_BUDGET: ResponseBudgetOptions = {
   perSource: 1000,
   burst: 5000,
   total: 10_000,
+  totalBurst: 4000,
 };
 
 /** What one of several workers may spend of a budget: clients spread over them evenly, not exactly. */
@@ -42,20 +49,29 @@ export function shareOfBudget(
   workers: number,
 ): ResponseBudgetOptions {
   const share = (n: number) => Math.min(n, Math.ceil(1.5 * n / workers));
-  return { perSource: share(budget.perSource), burst: share(budget.burst), total: budget.total };
+  return {
+    perSource: share(budget.perSource),
+    burst: share(budget.burst),
+    total: share(budget.total),
+    totalBurst: share(budget.totalBurst),
+  };
 }
 
+/** Tokens of all together that an answer takes while the relay does not keep up. */
+const SCARCE_COST = 10;
 const SLOTS = 65_536;
 
 /** Buckets of tokens. */
 export class ResponseBudget {
+  /** Whether the relay has more to do than it can. */
+  isScarce = false;
   readonly #options: ResponseBudgetOptions;
   readonly #seed: number;
   readonly #tokens = new Uint16Array(SLOTS);
   /** The second in which a slot was filled up last. */
   readonly #filledAt = new Uint32Array(SLOTS);
   #total: number;
-  #totalFilledAt = 0;
+  #totalFilledAt = -Infinity;
 
   /** Full buckets. */
   constructor(options: ResponseBudgetOptions, random: RandomBytes) {
@@ -63,7 +79,7 @@ export class ResponseBudget {
     const [a, b, c, d] = random(4);
     this.#seed = a! << 24 | b! << 16 | c! << 8 | d!;
     this.#tokens.fill(options.burst);
-    this.#total = options.total;
+    this.#total = options.totalBurst;
   }
 
   /** Whether {@link take} would succeed. */
@@ -76,19 +92,22 @@ export class ResponseBudget {
     const slot = this.#slotWithRoom(now, source);
     if (slot < 0) return false;
     this.#tokens[slot]!--;
-    this.#total--;
+    this.#total -= this.#cost;
     return true;
+  }
+
+  get #cost(): number {
+    return this.isScarce ? SCARCE_COST : 1;
   }
 
   /** The slot of a source after filling up; -1 when it, or all of them together, has no token. */
   #slotWithRoom(now: Millis, source: IpAddress): number {
-    const { perSource, burst, total } = this.#options;
+    const { perSource, burst, total, totalBurst } = this.#options;
+    const elapsed = now - this.#totalFilledAt;
+    this.#totalFilledAt = now;
+    this.#total = Math.min(totalBurst, this.#total + elapsed * total / 1000);
+    if (this.#total < this.#cost) return -1;
     const second = Math.floor(now / 1000);
-    if (second !== this.#totalFilledAt) {
-      this.#totalFilledAt = second;
-      this.#total = total;
-    }
-    if (this.#total === 0) return -1;
     const slot = this.#hash(source) & SLOTS - 1;
     const idle = second - this.#filledAt[slot]!;
     if (idle !== 0) {

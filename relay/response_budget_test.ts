@@ -11,7 +11,7 @@ import {
 } from "./response_budget.ts";
 
 const START = 1_234_567 as Millis;
-const OPTIONS: ResponseBudgetOptions = { perSource: 10, burst: 25, total: 1000 };
+const OPTIONS: ResponseBudgetOptions = { perSource: 10, burst: 25, total: 1000, totalBurst: 1000 };
 const SOURCE = ip("198.51.100.7");
 
 Deno.test("ResponseBudget gives a source its burst, then its rate, second by second", () => {
@@ -43,7 +43,7 @@ Deno.test("ResponseBudget counts an IPv4 /24 and an IPv6 /64 as one source, othe
 });
 
 Deno.test("ResponseBudget bounds what all sources get together", () => {
-  const budget = make({ perSource: 10, burst: 10, total: 100 });
+  const budget = make({ perSource: 10, burst: 10, total: 1000, totalBurst: 100 });
   const everywhere = (now: Millis) => {
     let taken = 0;
     for (let i = 0; i < 256; i++) taken += takeAll(budget, now, ip(`10.0.${i}.1`));
@@ -51,10 +51,23 @@ Deno.test("ResponseBudget bounds what all sources get together", () => {
   };
   assertEquals(everywhere(START), 100);
   assertEquals(everywhere(after(START, 1000)), 100);
+  // As time goes by, not all at the beginning of a second: no queue builds up meanwhile.
+  assertEquals([20, 40, 60, 61].map((ms) => everywhere(after(START, 1000 + ms))), [20, 20, 20, 1]);
+});
+
+Deno.test("ResponseBudget gives a tenth while the relay does not keep up", () => {
+  const budget = make({ perSource: 1000, burst: 1000, total: 1000, totalBurst: 100 });
+  budget.isScarce = true;
+  assertEquals(takeAll(budget, START, SOURCE), 10);
+  assert(!budget.has(START, SOURCE));
+  budget.isScarce = false;
+  assertEquals(takeAll(budget, after(START, 50), SOURCE), 50);
+  budget.isScarce = true;
+  assertEquals(takeAll(budget, after(START, 99), SOURCE), 4);
 });
 
 Deno.test("ResponseBudget spreads sources over its slots, by its seed", () => {
-  const budget = make({ perSource: 1, burst: 1, total: 1e9 });
+  const budget = make({ perSource: 1, burst: 1, total: 1e9, totalBurst: 1e9 });
   let alone = 0;
   const sources = 20_000;
   for (let i = 0; i < sources; i++) {
@@ -64,7 +77,10 @@ Deno.test("ResponseBudget spreads sources over its slots, by its seed", () => {
   // So many thrown at 65536 slots at random fill 17237.
   assert(Math.abs(alone - 17_237) < 300, `${alone} had a slot for themselves`);
   const slots = (seed: number) => {
-    const budget = new ResponseBudget({ perSource: 1, burst: 1, total: 1e9 }, seededRandom(seed));
+    const budget = new ResponseBudget(
+      { perSource: 1, burst: 1, total: 1e9, totalBurst: 1e9 },
+      seededRandom(seed),
+    );
     return Array.from(
       { length: 5000 },
       (_, i) => budget.take(START, new IpAddress(new Uint8Array([9, i >> 8, i, 1]))),
@@ -109,6 +125,7 @@ Deno.test("shareOfBudget leaves a worker more than its part and never more than 
     const share = shareOfBudget(DEFAULT_BUDGET, workers);
     assert(share.perSource <= DEFAULT_BUDGET.perSource && share.perSource >= 1);
     assert(share.burst <= DEFAULT_BUDGET.burst && share.burst * workers >= DEFAULT_BUDGET.burst);
+    assert(share.total <= DEFAULT_BUDGET.total && share.total * workers >= DEFAULT_BUDGET.total);
   }
 });
 

@@ -31,7 +31,9 @@ import { readU16 } from "@firezone/core/bytes";
 import { type Family, type IpAddress, type Prefix, SocketAddress } from "@firezone/core/ip";
 import type { RandomBytes } from "@firezone/core/random";
 import {
+  ATTRIBUTE,
   classOf,
+  findAttribute,
   looksLikeStun,
   messageType,
   METHOD,
@@ -209,6 +211,11 @@ export class RelayServer {
     return false;
   }
 
+  /** Says whether more waits on the listen port than a read brings: strangers then get little. */
+  noteBacklog(isThere: boolean): void {
+    this.#budget.isScarce = isThere;
+  }
+
   /**
    * Takes a datagram that came to an allocation, `[start, end)` of the caller's buffer, or from a
    * sibling's allocation: then `peer` is that one's public address.
@@ -287,7 +294,7 @@ export class RelayServer {
       return;
     }
     // In a flood the cheapest way out: nothing has been copied yet.
-    if (type === BINDING_REQUEST && !this.#hasBudget(now, client)) return;
+    if (!this.#mayBeAnswered(now, wall, client, buf, start, end)) return;
     const request = parseStunMessage(buf, start, end);
     if (request === undefined || request.verifyFingerprint() === false) {
       this.counters.malformed++;
@@ -362,13 +369,30 @@ export class RelayServer {
     this.#responder.send(client, request, writer, 0, undefined);
   }
 
-  /** Whether there is an answer for a stranger. Who has an allocation has shown to be there. */
-  #hasBudget(now: Millis, client: SocketAddress): boolean {
+  /**
+   * Whether a request could get an answer, by a look at its bytes: there is one for a stranger, or it
+   * may bring a nonce of ours. Who has an allocation has shown to be there.
+   */
+  #mayBeAnswered(
+    now: Millis,
+    wall: UnixSeconds,
+    client: SocketAddress,
+    buf: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
     if (this.#table.byClient(client) || this.#budget.has(now, client.ip)) return true;
+    if (readU16(buf, start) !== BINDING_REQUEST) {
+      const nonce = findAttribute(buf, start, end, ATTRIBUTE.nonce);
+      if (nonce >= 0 && this.#nonces.looksTimely(wall, buf, nonce, readU16(buf, nonce - 2))) {
+        return true;
+      }
+    }
     this.counters.overBudget++;
     return false;
   }
 
+  /** Takes an answer for a stranger, if there is one. */
   #takeBudget(now: Millis, client: SocketAddress): boolean {
     if (this.#table.byClient(client) || this.#budget.take(now, client.ip)) return true;
     this.counters.overBudget++;

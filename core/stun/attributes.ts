@@ -8,6 +8,7 @@
  */
 
 import { readU16 } from "../bytes/mod.ts";
+import { HEADER_LENGTH } from "./header.ts";
 
 /** Attribute types that are read or written here. */
 export const ATTRIBUTE = {
@@ -57,4 +58,23 @@ export function attributesFit(bytes: Uint8Array, start: number, end: number): bo
     at += ATTRIBUTE_HEADER_LENGTH + padded(readU16(bytes, at + 2));
   }
   return at === end;
+}
+
+/**
+ * Where the value of the first attribute of a type begins in a message `bytes[start, end)`, whatever
+ * its bytes; -1 without one that is whole. Its length is the u16 two bytes before.
+ */
+export function findAttribute(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  type: number,
+): number {
+  for (let at = start + HEADER_LENGTH; at + ATTRIBUTE_HEADER_LENGTH <= end;) {
+    const value = at + ATTRIBUTE_HEADER_LENGTH;
+    const next = value + padded(readU16(bytes, at + 2));
+    if (readU16(bytes, at) === type) return next <= end ? value : -1;
+    at = next;
+  }
+  return -1;
 }

@@ -3,6 +3,7 @@
  * writing, integrity, fingerprint.
  * @module
  */
+export { ATTRIBUTE, findAttribute } from "./attributes.ts";
 export { longTermKey, shortTermKey } from "./credentials.ts";
 export { errorReason, type StunError } from "./error_code.ts";
 export {

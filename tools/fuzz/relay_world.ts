@@ -119,7 +119,7 @@ export class RelayWorld {
       legacyChannels: setup.legacyChannels,
       sharedUsernames: setup.hasSharedUser ? [USERS[0]!] : [],
       relayPorts: { lowest: LOWEST_PORT, highest: LOWEST_PORT + this.#relayPorts - 1 },
-      ...(setup.isStingy && { budget: { perSource: 2, burst: 5, total: 20 } }),
+      ...(setup.isStingy && { budget: { perSource: 2, burst: 5, total: 20, totalBurst: 20 } }),
     });
   }
 
