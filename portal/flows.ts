@@ -240,8 +240,11 @@ export class Flows {
     // Clients of the first generation know no better word.
     if (fit.length === 0) return client.era === "v1" ? "not_found" : "version_mismatch";
     const clientId = client.device.id;
-    const connected = fit.find((g) => connectedGatewayIds.includes(g.device.id));
-    if (connected) return connected;
+    // In the client's order: it names the one first that carried the resource before it moved.
+    for (const id of connectedGatewayIds) {
+      const connected = fit.find((g) => g.device.id === id);
+      if (connected) return connected;
+    }
     const answering = unlessNone(fit, (g) => g.avoidUntil <= now);
     // Who asks again without naming the gateway that it was given has lost it.
     const lost = client.givenGateways.get(resource.id);

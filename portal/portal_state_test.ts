@@ -463,6 +463,8 @@ Deno.test("a connected gateway is preferred, else the client's own, else the lea
     used.add(i);
     assertEquals(request(client, [], WIKI), i, "the one that it has");
     assertEquals(request(client, [ids[(i + 1) % 3]!]), (i + 1) % 3, "the one that it names");
+    const others = [ids[(i + 2) % 3]!, ids[i]!];
+    assertEquals(request(client, ["unknown", ...others]), (i + 2) % 3, "the first that it names");
     portal.disconnect(client);
     portal.join("client", { params: { external_id: `c${n}` } });
   }
