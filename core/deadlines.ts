@@ -53,6 +53,15 @@ export class Deadlines<K> {
     }
   }
 
+  /**
+   * Makes the deadline of `key` no later than `at`; an earlier one stays. For deadlines that traffic
+   * puts off again and again: whoever is woken in vain says anew when to be woken.
+   */
+  hasten(key: K, at: Millis): void {
+    const entry = this.#byKey.get(key);
+    if (entry === undefined || at < entry.at) this.set(key, at);
+  }
+
   /** Forgets `key`; nothing happens when it has no deadline. */
   delete(key: K): void {
     const entry = this.#byKey.get(key);

@@ -34,3 +34,15 @@ Deno.test("Deadlines takes equal deadlines in the order they were set", () => {
   const due = () => deadlines.takeDue(5 as Millis);
   assertEquals([due(), due(), due(), due()], ["c", "b", "d", undefined]);
 });
+
+Deno.test("hasten brings a deadline forward and never puts it off", () => {
+  const deadlines = new Deadlines<string>();
+  deadlines.hasten("a", 10 as Millis);
+  deadlines.hasten("a", 20 as Millis);
+  assertEquals(deadlines.of("a"), 10);
+  deadlines.hasten("a", 5 as Millis);
+  assertEquals(deadlines.next, 5);
+  assertEquals(deadlines.takeDue(5 as Millis), "a");
+  deadlines.hasten("a", NEVER);
+  assertEquals(deadlines.size, 0);
+});

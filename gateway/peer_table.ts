@@ -5,17 +5,16 @@
  * @module
  */
 
-import { type PacketRef, Prefix, PrefixTable } from "@firezone/core/ip";
+import { readI32 } from "@firezone/core/bytes";
+import { type IpAddress, isAddressAt, type PacketRef } from "@firezone/core/ip";
 import type { Peer } from "./peer.ts";
 
 /** See the head of this file. */
 export class PeerTable implements Iterable<Peer> {
   readonly #byId = new Map<string, Peer>();
-  /** Peers by their place in {@link #byAddress}. */
-  readonly #slots: (Peer | undefined)[] = [];
-  readonly #slotOf = new Map<Peer, number>();
-  readonly #freeSlots: number[] = [];
-  readonly #byAddress = new PrefixTable();
+  readonly #byIpv4 = new Map<number, Peer>();
+  /** By the last 32 bits, in which tunnel addresses differ; the newest first. */
+  readonly #byIpv6 = new Map<number, readonly Peer[]>();
 
   /** Number of clients. */
   get size(): number {
@@ -34,18 +33,23 @@ export class PeerTable implements Iterable<Peer> {
 
   /** The client that a packet goes to. */
   destinationOf(buf: Uint8Array, packet: PacketRef): Peer | undefined {
-    const slot = this.#byAddress.lookup(packet.version, buf, packet.destinationOffset);
-    return slot < 0 ? undefined : this.#slots[slot];
+    const at = packet.destinationOffset;
+    if (packet.version === 4) return this.#byIpv4.get(readI32(buf, at));
+    const peers = this.#byIpv6.get(readI32(buf, at + 12));
+    if (peers === undefined) return undefined;
+    for (let i = 0; i < peers.length; i++) {
+      if (isAddressAt(peers[i]!.ipv6, buf, at)) return peers[i];
+    }
+    return undefined;
   }
 
   /** Adds a client, or one in place of that with its id; its addresses are its own from now on. */
   put(peer: Peer): void {
     this.delete(peer.clientId);
-    const slot = this.#freeSlots.pop() ?? this.#slots.length;
-    this.#slots[slot] = peer;
-    this.#slotOf.set(peer, slot);
     this.#byId.set(peer.clientId, peer);
-    for (const address of addressesOf(peer)) this.#byAddress.insert(address, slot);
+    this.#byIpv4.set(lastWord(peer.ipv4), peer);
+    const others = this.#byIpv6.get(lastWord(peer.ipv6)) ?? [];
+    this.#byIpv6.set(lastWord(peer.ipv6), [peer, ...others]);
   }
 
   /** Forgets a client. Addresses that another one has by now stay with that one. */
@@ -53,16 +57,14 @@ export class PeerTable implements Iterable<Peer> {
     const peer = this.#byId.get(clientId);
     if (!peer) return;
     this.#byId.delete(clientId);
-    const slot = this.#slotOf.get(peer)!;
-    this.#slotOf.delete(peer);
-    this.#slots[slot] = undefined;
-    this.#freeSlots.push(slot);
-    for (const address of addressesOf(peer)) {
-      if (this.#byAddress.get(address) === slot) this.#byAddress.delete(address);
-    }
+    if (this.#byIpv4.get(lastWord(peer.ipv4)) === peer) this.#byIpv4.delete(lastWord(peer.ipv4));
+    const word = lastWord(peer.ipv6);
+    const others = this.#byIpv6.get(word)?.filter((other) => other !== peer) ?? [];
+    if (others.length > 0) this.#byIpv6.set(word, others);
+    else this.#byIpv6.delete(word);
   }
 }
 
-function addressesOf({ ipv4, ipv6 }: Peer): Prefix[] {
-  return [new Prefix(ipv4, 32), new Prefix(ipv6, 128)];
+function lastWord({ bytes }: IpAddress): number {
+  return readI32(bytes, bytes.length - 4);
 }

@@ -43,8 +43,14 @@ Deno.test("a client with other addresses, and addresses of another client, belon
   assertEquals([at(table, "100.64.0.1"), at(table, "100.64.0.2")], [undefined, moved]);
   const heir = peer("heir", 2);
   table.put(heir);
+  for (const address of ["100.64.0.2", "fd00:2021:1111::2"]) {
+    assertEquals(at(table, address), heir);
+  }
   table.delete("one");
-  assertEquals(at(table, "100.64.0.2"), heir);
+  for (const address of ["100.64.0.2", "fd00:2021:1111::2"]) {
+    assertEquals(at(table, address), heir);
+  }
+  assertEquals(at(table, "fd00:2021:1112::2"), undefined, "the last bits alone are not enough");
 });
 
 function peer(id: string, n: number): Peer {

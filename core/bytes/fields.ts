@@ -13,6 +13,11 @@ export function readU32(b: Uint8Array, o: number): number {
   return (b[o]! << 24 | b[o + 1]! << 16 | b[o + 2]! << 8 | b[o + 3]!) >>> 0;
 }
 
+/** Reads a signed 32-bit integer in network order, which is never an object to V8. */
+export function readI32(b: Uint8Array, o: number): number {
+  return b[o]! << 24 | b[o + 1]! << 16 | b[o + 2]! << 8 | b[o + 3]!;
+}
+
 /** Reads an unsigned 16-bit integer, least significant byte first. */
 export function readU16le(b: Uint8Array, o: number): number {
   return b[o]! | b[o + 1]! << 8;

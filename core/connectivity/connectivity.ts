@@ -624,11 +624,25 @@ export class Connectivity {
   /** Brings queues and deadlines of what the packet path used up to date. */
   #settle(): void {
     if (this.#touched.size === 0) return;
-    for (const connection of this.#touched) this.#drainConnection(connection);
+    for (const connection of this.#touched) {
+      this.#drainQueues(connection);
+      if (this.#connections.has(connection)) {
+        this.#deadlines.hasten(connection, connection.pollTimeout());
+      }
+    }
     this.#touched.clear();
+    for (const allocation of this.#allocations.values()) this.#pullTransmits(allocation);
   }
 
   #drainConnection(connection: Connection): void {
+    this.#drainQueues(connection);
+    if (connection.allocation) this.#pullTransmits(connection.allocation);
+    if (this.#connections.has(connection)) {
+      this.#deadlines.set(connection, connection.pollTimeout());
+    }
+  }
+
+  #drainQueues(connection: Connection): void {
     for (let transmit; (transmit = connection.pollTransmit()) !== undefined;) {
       this.#transmits.push(transmit);
     }
@@ -653,10 +667,6 @@ export class Connectivity {
         case "established":
           this.#events.push({ tag: event.tag, peerId });
       }
-    }
-    if (connection.allocation) this.#pullTransmits(connection.allocation);
-    if (this.#connections.has(connection)) {
-      this.#deadlines.set(connection, connection.pollTimeout());
     }
   }
 
