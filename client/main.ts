@@ -6,17 +6,9 @@
 import { defaultName, runMain, withFlowLogs } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
-import {
-  CipherThreads,
-  type DataPlaneCommand,
-  type DataPlaneNotice,
-  type DataPlaneStart,
-  requireNetworkAdministration,
-  spawnWorker,
-  TunnelHost,
-} from "@firezone/core/runtime";
+import { DataPlaneStarter, requireNetworkAdministration, TunnelHost } from "@firezone/core/runtime";
 import { exportMetrics, TunnelMetrics } from "@firezone/core/runtime/tunnel_metrics";
-import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
+import { logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { clientCommand, type ClientConfig } from "./cli.ts";
 import { ClientDns } from "./client_dns.ts";
 import { dnsControl } from "./os/dns_control/mod.ts";
@@ -53,7 +45,6 @@ async function run(config: ClientConfig): Promise<number> {
     interfaceName: config.interfaceName,
     log: logger("client", "dns"),
   });
-  let threads: CipherThreads | undefined;
   const exported = exportMetrics({
     program: PROGRAM,
     version: PORTAL_CLIENT_VERSION,
@@ -63,6 +54,22 @@ async function run(config: ClientConfig): Promise<number> {
     status: () => host.status(),
     log: log.child("metrics"),
   });
+  await using dataPlane = new DataPlaneStarter<ClientCommand, ClientNotice, ClientSettings>(
+    new URL("./data_plane_worker.ts", import.meta.url),
+    {
+      program: PROGRAM,
+      interfaceName: config.interfaceName,
+      crypto: config.crypto,
+      logFormat: config.logFormat,
+      logDirectory: config.logDirectory,
+      inspection: {
+        validatesChecksums: false,
+        flowRole: config.flowLogs ? "initiator" : undefined,
+      },
+      settings: { usesInternet: config.activateInternetResource },
+    },
+    config.threads,
+  );
   const host: TunnelHost<ClientCommand, ClientNotice> = new TunnelHost({
     portal: {
       apiUrl: config.apiUrl,
@@ -75,31 +82,7 @@ async function run(config: ClientConfig): Promise<number> {
       },
       maxPartitionMs: config.maxPartitionTime,
     },
-    startWorker: (handlers) => {
-      threads = new CipherThreads(config.threads - 1, config.crypto, handlers.onFatal);
-      return spawnWorker<
-        DataPlaneCommand<ClientCommand>,
-        DataPlaneNotice<ClientNotice>,
-        DataPlaneStart<ClientSettings>
-      >(
-        new URL("./data_plane_worker.ts", import.meta.url),
-        {
-          interfaceName: config.interfaceName,
-          crypto: config.crypto,
-          cipherMemory: threads.memory,
-          logFilter: logFilterText(),
-          logFormat: config.logFormat,
-          program: PROGRAM,
-          logDirectory: config.logDirectory,
-          inspection: {
-            validatesChecksums: false,
-            flowRole: config.flowLogs ? "initiator" : undefined,
-          },
-          settings: { usesInternet: config.activateInternetResource },
-        },
-        handlers,
-      );
-    },
+    startWorker: (handlers) => dataPlane.startWorker(handlers),
     statusSocket: config.statusSocket,
     manager,
     log,
@@ -120,11 +103,7 @@ async function run(config: ClientConfig): Promise<number> {
     await dns.close();
     throw error;
   }
-  try {
-    return await host.run();
-  } finally {
-    await threads?.[Symbol.asyncDispose]();
-  }
+  return await host.run();
 }
 
 if (import.meta.main) await runMain((args) => clientCommand(run).execute(args));

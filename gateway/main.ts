@@ -6,18 +6,10 @@
 import { defaultName, runMain, type Secret, withFlowLogs } from "@firezone/core/cli";
 import { ServiceManager } from "@firezone/core/os/linux";
 import { PORTAL_CLIENT_VERSION } from "@firezone/core/portal";
-import {
-  CipherThreads,
-  type DataPlaneCommand,
-  type DataPlaneNotice,
-  type DataPlaneStart,
-  requireNetworkAdministration,
-  spawnWorker,
-  TunnelHost,
-} from "@firezone/core/runtime";
+import { DataPlaneStarter, requireNetworkAdministration, TunnelHost } from "@firezone/core/runtime";
 import { serveHealth } from "@firezone/core/runtime/health_server";
 import { exportMetrics, TunnelMetrics } from "@firezone/core/runtime/tunnel_metrics";
-import { logFilterText, logger, setUpProgramLogging } from "@firezone/core/telemetry";
+import { logger, setUpProgramLogging } from "@firezone/core/telemetry";
 import { buildRevision } from "@firezone/core/version";
 import { gatewayCommand, type GatewayConfig } from "./cli.ts";
 import { DnsProxy, SystemResolver } from "./dns/mod.ts";
@@ -25,8 +17,6 @@ import { setUpForwarding } from "./os/forwarding.ts";
 import { loadGatewayId } from "./os/gateway_id.ts";
 import { loadToken } from "./os/token.ts";
 import type { GatewayCommand, GatewayNotice } from "./worker_messages.ts";
-
-type Command = DataPlaneCommand<GatewayCommand>;
 
 /** What belongs into the tunnel: the addresses of clients and gateways. */
 const ROUTES = ["100.64.0.0/11", "fd00:2021:1111::/107"];
@@ -47,7 +37,6 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
   const id = loadGatewayId(config.firezoneId);
   const resolver = new SystemResolver();
   const proxy = new DnsProxy({ log: logger("gateway", "dns") });
-  let threads: CipherThreads | undefined;
   const metrics = new TunnelMetrics();
   const exported = exportMetrics({
     program: PROGRAM,
@@ -58,6 +47,22 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
     status: () => host.status(),
     log: log.child("metrics"),
   });
+  await using dataPlane = new DataPlaneStarter<GatewayCommand, GatewayNotice, undefined>(
+    new URL("./data_plane_worker.ts", import.meta.url),
+    {
+      program: PROGRAM,
+      interfaceName: config.interfaceName,
+      crypto: config.crypto,
+      logFormat: config.logFormat,
+      logDirectory: config.logDirectory,
+      inspection: {
+        validatesChecksums: config.validateChecksums,
+        flowRole: config.flowLogs ? "responder" : undefined,
+      },
+      settings: undefined,
+    },
+    config.threads,
+  );
   const host: TunnelHost<GatewayCommand, GatewayNotice> = new TunnelHost({
     portal: {
       apiUrl: config.apiUrl,
@@ -65,27 +70,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
       login: { role: "gateway", id, name: config.firezoneName ?? defaultName() },
       maxPartitionMs: config.maxPartitionTime,
     },
-    startWorker: (handlers) => {
-      threads = new CipherThreads(config.threads - 1, config.crypto, handlers.onFatal);
-      return spawnWorker<Command, DataPlaneNotice<GatewayNotice>, DataPlaneStart<undefined>>(
-        new URL("./data_plane_worker.ts", import.meta.url),
-        {
-          interfaceName: config.interfaceName,
-          crypto: config.crypto,
-          cipherMemory: threads.memory,
-          logFilter: logFilterText(),
-          logFormat: config.logFormat,
-          program: PROGRAM,
-          logDirectory: config.logDirectory,
-          inspection: {
-            validatesChecksums: config.validateChecksums,
-            flowRole: config.flowLogs ? "responder" : undefined,
-          },
-          settings: undefined,
-        },
-        handlers,
-      );
-    },
+    startWorker: (handlers) => dataPlane.startWorker(handlers),
     onNotice: ({ id, domain }) => void answer(id, domain),
     statusSocket: config.statusSocket,
     manager,
@@ -105,11 +90,7 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
       revision: buildRevision() ?? "",
       remedy: "name another --health-check-addr",
     });
-  try {
-    return await host.run();
-  } finally {
-    await threads?.[Symbol.asyncDispose]();
-  }
+  return await host.run();
 
   async function answer(id: number, domain: string): Promise<void> {
     const start = performance.now();

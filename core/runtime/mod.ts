@@ -27,6 +27,7 @@ export { CipherThreads } from "./cipher/cipher_threads.ts";
 export * from "./common_notices.ts";
 export * from "./data_plane.ts";
 export * from "./data_plane_messages.ts";
+export { DataPlaneStarter } from "./data_plane_starter.ts";
 export * from "./data_plane_worker.ts";
 export { DnsServer, type DnsServerOptions, type DnsTransport, type Reply } from "./dns_server.ts";
 export { NetworkNotifier, type NetworkNotifierOptions } from "./network_notifier.ts";
