@@ -5,6 +5,7 @@ import { ADDRESS, UNGRANTED_PORT } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
 import {
   assertLeftNothing,
+  atOnce,
   download,
   inScene,
   readPage,
@@ -27,12 +28,13 @@ const END_MS = 10_000;
 /** Far enough away for something to be read before, on a slow machine, too. */
 const EXPIRES_IN_MS = 4_000;
 
-Deno.test("access changes while traffic flows", needs, async (t) => {
-  await inScene({ prefix: "fza" }, (deployment) => changeAccess(t, deployment));
-});
-
-Deno.test("whose access ends altogether is signed out", needs, async (t) => {
-  await inScene({ prefix: "fza", isEmpty: true }, (deployment) => endAccess(t, deployment));
+Deno.test("access that changes or ends", needs, async (t) => {
+  await atOnce(t, {
+    "changes count for what flows already": (t) =>
+      inScene({ prefix: "fza" }, (deployment) => changeAccess(t, deployment)),
+    "who has none any more is signed out": (t) =>
+      inScene({ prefix: "fza-end", isEmpty: true }, (deployment) => endAccess(t, deployment)),
+  });
 });
 
 async function changeAccess(t: Deno.TestContext, deployment: Deployment): Promise<void> {

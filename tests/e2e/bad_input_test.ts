@@ -85,15 +85,17 @@ async function makeMistakes(t: Deno.TestContext, deployment: Deployment): Promis
 
   await t.step("a token file that cannot be one", async () => {
     const token = "some-token-that-is-long-enough";
-    for (const [title, make] of Object.entries(TOKEN_FILES)) {
-      const path = `${folder}/token-${title.replaceAll(" ", "-")}`;
-      await make(path, token);
-      const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: path };
-      const lines = await linesOfRefusal(deployment.start("client", { env }));
-      assertEquals(lines.length, 1, `${title}: ${lines.join("\n")}`);
-      assert(lines[0]!.includes(path), `${title}: ${lines[0]}`);
-      assert(!lines[0]!.includes(token), "a token is never printed");
-    }
+    await Promise.all(
+      Object.entries(TOKEN_FILES).map(async ([title, make]) => {
+        const path = `${folder}/token-${title.replaceAll(" ", "-")}`;
+        await make(path, token);
+        const env = { FIREZONE_TOKEN: "", FIREZONE_TOKEN_PATH: path };
+        const lines = await linesOfRefusal(deployment.start("client", { env }));
+        assertEquals(lines.length, 1, `${title}: ${lines.join("\n")}`);
+        assert(lines[0]!.includes(path), `${title}: ${lines[0]}`);
+        assert(!lines[0]!.includes(token), "a token is never printed");
+      }),
+    );
   });
 
   await t.step("a configuration with mistakes, each listed with its place", async () => {
@@ -115,13 +117,14 @@ async function makeMistakes(t: Deno.TestContext, deployment: Deployment): Promis
     await Deno.writeTextFile(`${folder}/deep.jsonc`, "[".repeat(200_000), { mode: 0o600 });
     await Deno.mkdir(`${folder}/folder.jsonc`);
     await makeFifo(`${folder}/fifo.jsonc`);
-    for (const name of ["nowhere", "bytes", "empty", "deep", "folder", "fifo"]) {
+    const names = ["nowhere", "bytes", "empty", "deep", "folder", "fifo"];
+    await Promise.all(names.map(async (name) => {
       const path = `${folder}/${name}.jsonc`;
       const lines = await linesOfRefusal(deployment.start("portal", { args: ["--config", path] }));
       for (const line of lines) {
         assert(line.includes(path) && line.length < 500, `${name}: ${line}`);
       }
-    }
+    }));
   });
 
   await t.step("a resolv.conf that cannot be one", async () => {

@@ -153,6 +153,20 @@ async function useNames(t: Deno.TestContext, deployment: Deployment): Promise<vo
     },
   });
 
+  await t.step("names do without the portal", async () => {
+    await stop(deployment, "portal");
+    await deployment.untilStatus("client", ({ portal }) => portal === "connecting");
+    for (const transport of ["udp", "tcp"] as const) {
+      const ask = (name: string) =>
+        topology.askName("client", transport, sentinels()[0]!, name, "A");
+      assertMatch(await ask(WIKI), PROXY_V4);
+      assertEquals(await ask(PUBLIC), `NOERROR: ${PUBLIC_ADDRESS}`);
+    }
+    assertMatch(await read(WIKI), /private web server/);
+    await deployment.startReady("portal");
+    for (const name of ["client", "gateway", "relay"] as const) await deployment.untilReady(name);
+  });
+
   await t.step("resources do without the system's name server", async () => {
     await publicServer.stop();
     assertMatch(await read(WIKI), /private web server/);

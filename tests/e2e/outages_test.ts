@@ -4,6 +4,7 @@ import type { Namespace } from "@firezone/tools/netns";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
 import {
+  atOnce,
   download,
   inScene,
   kill,
@@ -36,47 +37,50 @@ const PROMISED_MS = { roaming: 2_000, gatewayRestart: 3_000, relayRestart: 3_000
 const NOISE_MS = 4_000;
 
 Deno.test("a tunnel outlives what happens around it", needs, async (t) => {
-  await inScene({ prefix: "fzo" }, async (deployment) => {
-    await readPage(deployment, ADDRESS.web[0]);
-    await outlivePortal(t, deployment);
-    await outliveGateway(t, deployment);
-    await outliveMoving(t, deployment);
-    await outliveRelay(t, deployment);
+  await atOnce(t, {
+    "portal, gateway and relay that are started again, and the client's moves": (t) =>
+      inScene({ prefix: "fzo" }, async (deployment) => {
+        await readPage(deployment, ADDRESS.web[0]);
+        await outlivePortal(t, deployment);
+        await outliveGateway(t, deployment);
+        await outliveMoving(t, deployment);
+        await outliveRelay(t, deployment);
+      }),
+    "a download and its gateway": (t) =>
+      inScene({ prefix: "fzo-gw", isEmpty: true }, (deployment) => downloadOn(t, deployment)),
   });
 });
 
-Deno.test("a download outlives its gateway", needs, async (t) => {
-  // Where the gateway masquerades, its kernel forgets all flows when it ends.
-  await inScene({ prefix: "fzo-gw", isEmpty: true }, async (deployment) => {
-    await masqueradeByAdministrator(deployment.topology.get("gateway"));
-    const restart = () => deployment.startReady("gateway", { args: ["--no-masquerade"] });
-    for (const name of ["portal", "relay"] as const) await deployment.startReady(name);
+/** Where the gateway masquerades, its kernel forgets all flows when it ends. */
+async function downloadOn(t: Deno.TestContext, deployment: Deployment): Promise<void> {
+  await masqueradeByAdministrator(deployment.topology.get("gateway"));
+  const restart = () => deployment.startReady("gateway", { args: ["--no-masquerade"] });
+  for (const name of ["portal", "relay"] as const) await deployment.startReady(name);
+  await restart();
+  await deployment.startReady("client");
+  await readPage(deployment, ADDRESS.web[0]);
+
+  await t.step("that is started again", async () => {
+    const file = download(deployment, ADDRESS.web[0], { options: SLOW });
+    await pause(STREAMING_MS);
+    await stop(deployment, "gateway");
     await restart();
-    await deployment.startReady("client");
-    await readPage(deployment, ADDRESS.web[0]);
-
-    await t.step("that is started again", async () => {
-      const file = download(deployment, ADDRESS.web[0], { options: SLOW });
-      await pause(STREAMING_MS);
-      await stop(deployment, "gateway");
-      await restart();
-      await file;
-    });
-
-    await t.step("that was killed and is started again", async () => {
-      const file = download(deployment, ADDRESS.web[1], { options: SLOW });
-      await pause(STREAMING_MS);
-      await kill(deployment, "gateway");
-      const start = performance.now();
-      await restart();
-      await untilPage(deployment, ADDRESS.web[0], ICE_TIMEOUT_MS);
-      report("page after a gateway was killed and started", performance.now() - start);
-      await file;
-    });
-
-    await clearRules(deployment.topology.get("gateway"));
+    await file;
   });
-});
+
+  await t.step("that was killed and is started again", async () => {
+    const file = download(deployment, ADDRESS.web[1], { options: SLOW });
+    await pause(STREAMING_MS);
+    await kill(deployment, "gateway");
+    const start = performance.now();
+    await restart();
+    await untilPage(deployment, ADDRESS.web[0], ICE_TIMEOUT_MS);
+    report("page after a gateway was killed and started", performance.now() - start);
+    await file;
+  });
+
+  await clearRules(deployment.topology.get("gateway"));
+}
 
 async function outlivePortal(t: Deno.TestContext, deployment: Deployment): Promise<void> {
   await t.step("while the portal is away, and when it is back", async () => {

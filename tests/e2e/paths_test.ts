@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Deployment } from "@firezone/tools/deployment";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
-import { download, inScene, pause, readPage, SLOW } from "./scene.ts";
+import { atOnce, download, inScene, pause, readPage, SLOW } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "curl");
 const SMALL_FILE_BYTES = 100_000;
@@ -18,69 +19,64 @@ const AT_ONCE_MS = 1_000;
 const CLOSED_PORT = 81;
 const FAMILIES = ["IPv4", "IPv6"];
 
-Deno.test("the relay carries what is between two symmetric NATs", needs, async () => {
-  await inScene({ prefix: "fze-sym", network: { symmetricNats: true } }, async (deployment) => {
-    await readPage(deployment, ADDRESS.web[0]);
-    await readPage(deployment, ADDRESS.web[1]);
-    await download(deployment, ADDRESS.web[0]);
-    await deployment.untilPath("relayed");
+Deno.test("files arrive whole on many kinds of network", needs, async (t) => {
+  await atOnce(t, {
+    "between two symmetric NATs, through the relay": () =>
+      inScene({ prefix: "fze-sym", network: { symmetricNats: true } }, async (deployment) => {
+        for (const address of ADDRESS.web) await readPage(deployment, address);
+        await download(deployment, ADDRESS.web[0]);
+        await deployment.untilPath("relayed");
+      }),
+    "where the Internet has IPv4 alone": () => useOneFamily("IPv4"),
+    "where the Internet has IPv6 alone": () => useOneFamily("IPv6"),
+    "while the client moves": () => inScene({ prefix: "fze-roam" }, downloadWhileMoving),
   });
 });
 
-for (const onlyFamily of ["IPv4", "IPv6"] as const) {
-  Deno.test(`an Internet that has ${onlyFamily} alone will do`, needs, async () => {
-    await inScene(
-      { prefix: `fze-${onlyFamily.toLowerCase()}`, network: { onlyFamily } },
-      async (deployment) => {
-        await readPage(deployment, ADDRESS.web[0]);
-        await readPage(deployment, ADDRESS.web[1]);
-        const { path } = await deployment.untilPath("direct");
-        assertEquals(path?.remote.includes("["), onlyFamily === "IPv6");
-        await Promise.all(ADDRESS.web.map((address) => download(deployment, address)));
-        await deployment.topology.blockDirect();
-        await deployment.resetClient();
-        await readPage(deployment, ADDRESS.web[0]);
-        await readPage(deployment, ADDRESS.web[1]);
-        await deployment.untilPath("relayed");
-      },
-    );
+async function useOneFamily(onlyFamily: "IPv4" | "IPv6"): Promise<void> {
+  const prefix = `fze-${onlyFamily.toLowerCase()}`;
+  await inScene({ prefix, network: { onlyFamily } }, async (deployment) => {
+    for (const address of ADDRESS.web) await readPage(deployment, address);
+    const { path } = await deployment.untilPath("direct");
+    assertEquals(path?.remote.includes("["), onlyFamily === "IPv6");
+    await Promise.all(ADDRESS.web.map((address) => download(deployment, address)));
+    await deployment.topology.blockDirect();
+    await deployment.resetClient();
+    for (const address of ADDRESS.web) await readPage(deployment, address);
+    await deployment.untilPath("relayed");
   });
+}
+
+async function downloadWhileMoving(deployment: Deployment): Promise<void> {
+  const client = deployment.topology.get("client");
+  const [own, other] = [`${ADDRESS.clientLan[0]}/24`, "192.168.1.77/24"];
+  const move = async (from: string, to: string) => {
+    await client.ip(
+      "link set eth0 down",
+      `addr del ${from} dev eth0`,
+      `addr add ${to} dev eth0`,
+      `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
+    );
+    await pause(AWAY_MS);
+    await client.ip(
+      "link set eth0 up",
+      "route add default via 192.168.1.1",
+      `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
+      "route replace default via fd00:a::1",
+    );
+  };
+  const downloads = ADDRESS.web.map((address) => download(deployment, address, { options: SLOW }));
+  await pause(STREAMING_MS);
+  await move(own, other);
+  await Promise.all(downloads);
+  await move(other, own);
+  await readPage(deployment, ADDRESS.web[0]);
 }
 
 Deno.test("several files arrive whole at the same time", needs, async () => {
   await inScene({ prefix: "fze-many" }, async (deployment) => {
     const addresses = [...ADDRESS.web, ...ADDRESS.web];
     await Promise.all(addresses.map((address) => download(deployment, address)));
-  });
-});
-
-Deno.test("a file arrives whole although the client moves meanwhile", needs, async () => {
-  await inScene({ prefix: "fze-roam" }, async (deployment) => {
-    const client = deployment.topology.get("client");
-    const [own, other] = [`${ADDRESS.clientLan[0]}/24`, "192.168.1.77/24"];
-    const move = async (from: string, to: string) => {
-      await client.ip(
-        "link set eth0 down",
-        `addr del ${from} dev eth0`,
-        `addr add ${to} dev eth0`,
-        `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
-      );
-      await pause(AWAY_MS);
-      await client.ip(
-        "link set eth0 up",
-        "route add default via 192.168.1.1",
-        `addr replace ${ADDRESS.clientLan[1]}/64 dev eth0 nodad`,
-        "route replace default via fd00:a::1",
-      );
-    };
-    const downloads = ADDRESS.web.map((address) =>
-      download(deployment, address, { options: SLOW })
-    );
-    await pause(STREAMING_MS);
-    await move(own, other);
-    await Promise.all(downloads);
-    await move(other, own);
-    await readPage(deployment, ADDRESS.web[0]);
   });
 });
 

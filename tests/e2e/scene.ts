@@ -57,6 +57,21 @@ export async function inScene(
   assertEquals(remains(prefix), []);
 }
 
+/**
+ * Does at the same time what mostly waits.
+ *
+ * @param works by what they show
+ */
+export async function atOnce(
+  t: Deno.TestContext,
+  works: Readonly<Record<string, (t: Deno.TestContext) => Promise<void>>>,
+): Promise<void> {
+  // What one leaves open for a while another would be blamed for.
+  const lenient = { sanitizeOps: false, sanitizeResources: false, sanitizeExit: false };
+  const steps = Object.entries(works).map(([name, fn]) => t.step({ name, fn, ...lenient }));
+  await Promise.all(steps);
+}
+
 /** Ends every program that runs, clients first, and sees that each ends in order and alone. */
 export async function stopAll(deployment: Deployment): Promise<void> {
   for (const name of deployment.names().reverse()) await stop(deployment, name);

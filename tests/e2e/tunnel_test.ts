@@ -21,6 +21,8 @@ const PAGE_MS = 5_000;
 const FAILOVER_MS = 45_000;
 
 const IDLE_MS = 400;
+/** A sender that understands congestion marks (RFC 3168 §5). */
+const ECT1 = 1;
 /** Linux counts processor time in hundredths of a second. */
 const MS_PER_TICK = 10;
 
@@ -69,6 +71,23 @@ async function useTunnel(t: Deno.TestContext, deployment: Deployment): Promise<v
 
   await t.step("a file arrives whole over either family", async () => {
     await Promise.all(ADDRESS.web.map((address) => download(deployment, address)));
+  });
+
+  await t.step({
+    ...needsPing,
+    name: "congestion on the way is marked in the packets inside (RFC 6040)",
+    fn: async () => {
+      // A router that has too much to do says so on packets whose sender understands it.
+      await addRules(deployment, "internet", "forward", [
+        "ip ecn ect1 ip ecn set ce",
+        "ip6 ecn ect1 ip6 ecn set ce",
+      ]);
+      await addRules(deployment, "web", "input", ["ip ecn ce icmp type echo-request counter"]);
+      await ping(deployment, ADDRESS.web[0], ["-Q", `${ECT1}`]);
+      const { stdout } = await topology.get("web").run(["nft", "list", "ruleset"]);
+      assertMatch(stdout, /counter packets [1-9]/);
+      await topology.get("internet").run(["nft", "delete table inet marks"]);
+    },
   });
 
   await t.step("what is not granted is unreachable", async () => {
@@ -174,10 +193,26 @@ async function connection(deployment: Deployment): Promise<ConnectionStatus> {
   return found;
 }
 
-async function ping(deployment: Deployment, address: string): Promise<void> {
+async function ping(
+  deployment: Deployment,
+  address: string,
+  options: readonly string[] = [],
+): Promise<void> {
   const { code, stdout } = await deployment.topology.get("client")
-    .run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "5", address]);
+    .run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "5", ...options, address]);
   assertEquals(code, 0, stdout);
+}
+
+async function addRules(
+  deployment: Deployment,
+  name: string,
+  hook: "forward" | "input",
+  rules: readonly string[],
+): Promise<void> {
+  const table = `table inet marks { chain marking {\ntype filter hook ${hook} priority 0\n` +
+    `${rules.join("\n")}\n}\n}`;
+  const { code, stderr } = await deployment.topology.get(name).run(["nft", table]);
+  assertEquals(code, 0, stderr);
 }
 
 /** Processor time in milliseconds that a program uses in so long. */
