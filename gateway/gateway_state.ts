@@ -201,7 +201,7 @@ export class GatewayState {
   /**
    * Takes the answer to an event `resolve`; nothing happens when nobody waits for it any more.
    *
-   * @param addresses of both families, in the order of preference; undefined when there are none
+   * @param addresses of both families, in the order of preference; undefined when nobody could say
    */
   handleResolved(
     now: Millis,
@@ -209,7 +209,7 @@ export class GatewayState {
     addresses: readonly IpAddress[] | undefined,
   ): void {
     const resolution = this.#resolutions.take(requestId);
-    if (resolution) this.#finishResolution(now, resolution, addresses ?? []);
+    if (resolution) this.#finishResolution(now, resolution, addresses);
     this.#drain();
   }
 
@@ -286,7 +286,7 @@ export class GatewayState {
     this.#connectivity.handleTimeout(now);
     if (now >= this.#nextExpiryCheck) this.#expire(now);
     for (let overdue; (overdue = this.#resolutions.takeOverdue(now)) !== undefined;) {
-      this.#finishResolution(now, overdue, []);
+      this.#finishResolution(now, overdue, undefined);
     }
     this.#drain();
   }
@@ -395,14 +395,25 @@ export class GatewayState {
     this.#events.push({ tag: "resolve", requestId, domain });
   }
 
-  /** Access may have ended meanwhile. Without an address, what was there before stays in use. */
-  #finishResolution(now: Millis, resolution: Resolution, found: readonly IpAddress[]): void {
+  /**
+   * Access may have ended meanwhile. When nobody could say what a name is now, it stays what it was:
+   * name servers that are away for a while end no connections.
+   */
+  #finishResolution(
+    now: Millis,
+    resolution: Resolution,
+    found: readonly IpAddress[] | undefined,
+  ): void {
     const { clientId, resourceId, writtenDomain, domain, proxyIps } = resolution;
     const peer = this.#peers.get(clientId);
     if (!peer) return;
-    const addresses = found.filter(isUsableTarget);
-    const isActive = addresses.length > 0 && peer.access.mayResolve(resourceId, domain);
-    if (isActive) peer.assign(now, { resourceId, domain, proxyIps, addresses });
+    const addresses = found?.filter(isUsableTarget) ?? [];
+    const mayResolve = peer.access.mayResolve(resourceId, domain);
+    if (mayResolve && addresses.length > 0) {
+      peer.assign(now, { resourceId, domain, proxyIps, addresses });
+    }
+    const isActive = mayResolve &&
+      (addresses.length > 0 || found === undefined && peer.hasName(resourceId, domain));
     this.#tellStatus(now, peer, resourceId, writtenDomain, isActive ? "active" : "inactive");
   }
 

@@ -140,6 +140,11 @@ export class Peer implements TunnelAddresses {
     this.#nat.assign(now, assignment);
   }
 
+  /** Whether addresses stand for a name of a resource. */
+  hasName(resourceId: string, domain: string): boolean {
+    return this.#nat?.hasName(resourceId, domain) ?? false;
+  }
+
   /** Forgets the names that it may not use any more. */
   pruneNames(now: Millis): void {
     this.#nat?.retain(now, (domain, resourceId) => this.access.mayResolve(resourceId, domain));

@@ -16,6 +16,6 @@ export interface GatewayNotice {
 export interface GatewayCommand {
   /** The request. */
   readonly id: number;
-  /** Addresses as texts; undefined when there are none. */
+  /** Addresses as texts, none if it has none; undefined when nobody could say. */
   readonly addresses: readonly string[] | undefined;
 }

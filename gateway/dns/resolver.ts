@@ -11,7 +11,7 @@
  * @module
  */
 
-/** Asks for the addresses of one family; rejects when there are none. */
+/** Asks for the addresses of one family; rejects when nobody can say whether there are any. */
 export type LookUp = (
   domain: string,
   type: "A" | "AAAA",
@@ -68,7 +68,8 @@ export class SystemResolver {
    * The addresses of a name, of both families.
    *
    * @param domain in lower case and without a final dot
-   * @returns never an empty list; rejects instead, also when it takes too long or too many ask
+   * @returns empty when there are none; rejects when nobody could say, because it took too long, too
+   *   many ask, or the name servers cannot be asked
    */
   resolve(domain: string): Promise<readonly string[]> {
     const kept = this.#kept.get(domain);
@@ -79,7 +80,7 @@ export class SystemResolver {
       return Promise.reject(new Error(`${MAX_PENDING} names are being resolved already`));
     }
     const asked = this.#ask(domain)
-      .then((addresses) => this.#keep(domain, addresses))
+      .then((addresses) => addresses.length > 0 ? this.#keep(domain, addresses) : addresses)
       .finally(() => this.#pending.delete(domain));
     this.#pending.set(domain, asked);
     return asked;
@@ -97,7 +98,7 @@ export class SystemResolver {
     let timer = setTimeout(() => stop.abort(), this.#limitMs);
     const family = async (type: "A" | "AAAA") => {
       const addresses = await this.#lookUp(domain, type, stop.signal);
-      if (addresses.length === 0) throw new Error(`${domain} has no ${type} records`);
+      if (addresses.length === 0) return addresses;
       clearTimeout(timer);
       timer = setTimeout(() => stop.abort(), this.#graceMs);
       return addresses;
@@ -107,15 +108,29 @@ export class SystemResolver {
       const addresses = results.flatMap((r) => r.status === "fulfilled" ? r.value : []);
       if (addresses.length > 0) return addresses;
       if (stop.signal.aborted) throw new Error(`${domain}: no answer in ${this.#limitMs} ms`);
-      throw (results[0] as PromiseRejectedResult).reason;
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed) throw failed.reason;
+      return [];
     } finally {
       clearTimeout(timer);
     }
   }
 }
 
-/** A name with dots is complete; one without is looked for in the system's search domains. */
-function systemLookUp(domain: string, type: "A" | "AAAA", signal: AbortSignal): Promise<string[]> {
+/**
+ * A name with dots is complete; one without is looked for in the system's search domains. What a
+ * server refuses to say (SERVFAIL) the runtime does not tell from what does not exist.
+ */
+async function systemLookUp(
+  domain: string,
+  type: "A" | "AAAA",
+  signal: AbortSignal,
+): Promise<string[]> {
   const name = domain.includes(".") ? `${domain}.` : domain;
-  return Deno.resolveDns(name, type, { signal });
+  try {
+    return await Deno.resolveDns(name, type, { signal });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
 }

@@ -103,6 +103,11 @@ export class Nat {
     return startsOver;
   }
 
+  /** Whether addresses stand for a name of a resource. */
+  hasName(resourceId: string, domain: string): boolean {
+    return this.#proxies.has(resourceId, domain);
+  }
+
   /** Keeps only what `keep` says of names and their resources; flows of the others end. */
   retain(now: Millis, keep: (domain: string, resourceId: string) => boolean): void {
     const gone = this.#proxies.retain(keep);

@@ -77,6 +77,12 @@ export class ProxyTable {
     return this.#entries[slot]?.target ?? -1;
   }
 
+  /** Whether a name has addresses by way of a resource. */
+  has(resourceId: string, domain: string): boolean {
+    const slots = this.#names.get(domain) ?? [];
+    return [...slots].some((slot) => this.resourceIds(slot).includes(resourceId));
+  }
+
   /** Whether one of the addresses stands for another name so far. */
   contradicts({ domain, proxyIps }: Assignment): boolean {
     return proxyIps.some((ip) => {

@@ -118,6 +118,30 @@ Deno.test("a name that the gateway cannot resolve goes nowhere until it is asked
   assertEquals(exchange(world, HOST, 3), "100.64.0.1 -> 10.7.0.1: 3");
 });
 
+Deno.test("names that are in use go on while the gateway's name servers are away, new ones fail", () => {
+  const world = makeWorld({ [HOST]: ["10.7.0.1"], "new.example.com": ["10.7.0.2"] });
+  query(world, HOST);
+  exchange(world, HOST, 1);
+  world.nameServersAreUp = false;
+  query(world, HOST);
+  world.network.runFor(1_000);
+  assertEquals(world.resolved, [HOST, HOST]);
+  assertEquals(exchange(world, HOST, 3), "100.64.0.1 -> 10.7.0.1: 3");
+  query(world, "new.example.com");
+  send(world, "new.example.com", 1);
+  world.network.runFor(1_000);
+  send(world, "new.example.com", 1);
+  assertEquals(refusal(world), NETWORK_UNREACHABLE);
+
+  // When they are back and say that there are no addresses any more, it is over.
+  world.nameServersAreUp = true;
+  world.zone.delete(HOST);
+  query(world, HOST);
+  world.network.runFor(1_000);
+  send(world, HOST, 1);
+  assertEquals(refusal(world), NETWORK_UNREACHABLE);
+});
+
 Deno.test("the resolver's silence counts as a failure after a while", () => {
   const world = makeWorld({ [HOST]: ["10.7.0.1"] });
   query(world, HOST);

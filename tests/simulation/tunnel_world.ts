@@ -175,6 +175,8 @@ export class TunnelWorld {
   readonly resources: Map<string, ClientResource> = new Map<string, ClientResource>();
   /** What the name servers near the gateway know. */
   readonly zone: Map<string, readonly string[]> = new Map<string, readonly string[]>();
+  /** Whether they can be asked. */
+  nameServersAreUp = true;
   /** Names that they were asked for. */
   readonly resolved: string[] = [];
   /** Filters of the DNS resource, as the gateway is told. */
@@ -390,7 +392,8 @@ export class TunnelWorld {
   #resolve(machine: GatewayState, requestId: number, domain: string): void {
     this.resolved.push(domain);
     this.network.after(RESOLVE_DELAY_MS, (at) => {
-      machine.handleResolved(at, requestId, this.zone.get(domain)?.map(ip));
+      const addresses = this.zone.get(domain)?.map(ip) ?? [];
+      machine.handleResolved(at, requestId, this.nameServersAreUp ? addresses : undefined);
     });
   }
 
