@@ -1,13 +1,15 @@
 /**
- * All benches: `deno task bench [micro|relay|tunnel] [arguments]`.
+ * All benches: `deno task bench [micro|tunnel|relay|fairness|FILES] [arguments]`.
  *
- * `micro`, which is also what runs without a word, measures functions by `deno bench`; the others
- * measure whole programs beside their rivals, each with options of its own (`--help`).
+ * `micro`, which is also what runs without a word, measures what a packet costs in each part of the
+ * packet path; the others measure whole programs, beside their rivals where there are some. Each has
+ * options of its own (`--help`). Files (`x_bench.ts`) go to `deno bench`, which compares functions.
  * @module
  */
 
-/** Benches of whole programs, by name; loaded only when asked for. */
+/** Benches by name; loaded only when asked for. */
 const PROGRAMS: Readonly<Record<string, string>> = {
+  micro: "./bench/micro.ts",
   relay: "./bench/relay.ts",
   tunnel: "./bench/tunnel.ts",
   fairness: "./bench/fairness.ts",
@@ -15,22 +17,29 @@ const PROGRAMS: Readonly<Record<string, string>> = {
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
-async function main([name = "micro", ...args]: readonly string[]): Promise<number> {
-  const program = PROGRAMS[name];
-  if (program !== undefined) {
-    const { main } = await import(program) as { main(args: readonly string[]): Promise<number> };
-    return await main(args);
-  }
-  // What `deno bench` understands, files and flags, goes on to it.
-  const isMicro = name === "micro" || name.startsWith("-") || name.includes("/");
-  if (!isMicro) {
-    const names = ["micro", ...Object.keys(PROGRAMS)].join(", ");
-    console.error(`bench: there is no ${name}; there are ${names}`);
+async function main(args: readonly string[]): Promise<number> {
+  const [first = "micro"] = args;
+  if (isForDenoBench(first)) return await denoBench(args);
+  const isOption = first.startsWith("-");
+  const program = PROGRAMS[isOption ? "micro" : first];
+  if (program === undefined) {
+    const names = Object.keys(PROGRAMS).join(", ");
+    console.error(`bench: there is no ${first}; there are ${names}, and files x_bench.ts`);
     return 1;
   }
-  const rest = name === "micro" ? args : [name, ...args];
+  const { main } = await import(program) as {
+    main(args: readonly string[]): number | Promise<number>;
+  };
+  return await main(isOption ? args : args.slice(1));
+}
+
+function isForDenoBench(first: string): boolean {
+  return first.includes("/") || first.endsWith(".ts");
+}
+
+async function denoBench(args: readonly string[]): Promise<number> {
   const { code } = await new Deno.Command(Deno.execPath(), {
-    args: ["bench", "-A", ...rest],
+    args: ["bench", "-A", ...args],
     stdin: "null",
   }).spawn().status;
   return code;
