@@ -19,6 +19,7 @@ import {
   MEASURES,
   type Sample,
 } from "./tunnel_measures.ts";
+import { writeDocs } from "./tunnel_docs.ts";
 import { FIGURES, laneName, type Run, summarise, table } from "./tunnel_report.ts";
 import {
   INNER_MTU,
@@ -36,6 +37,7 @@ interface Options {
   readonly cores: string;
   readonly json: boolean;
   readonly svg?: string;
+  readonly docs: boolean;
   readonly systems: readonly SystemName[];
   readonly paths: readonly PathKind[];
   readonly measures: readonly MeasureName[];
@@ -58,7 +60,7 @@ export async function main(args: readonly string[]): Promise<number> {
   await using network = await TunnelNetwork.create(PREFIX, options.systems);
   for (const [name, reason] of network.missing) console.error(`left out ${name}: ${reason}`);
   const runs = await runAll(network, options);
-  report(network.systems, runs, options);
+  await report(network.systems, runs, options);
   return 0;
 }
 
@@ -111,30 +113,52 @@ function pin(pids: readonly number[], cores: string): void {
   }
 }
 
-function report(systems: readonly System[], runs: readonly Run[], options: Options): void {
+async function report(
+  systems: readonly System[],
+  runs: readonly Run[],
+  options: Options,
+): Promise<void> {
   const cells = summarise(runs);
   const { rounds, seconds, cores } = options;
   const date = new Date().toISOString().slice(0, 10);
   const about = {
     date,
+    processor: processor(),
     kernel: Deno.osRelease(),
     cores,
     rounds,
     seconds,
     systems: Object.fromEntries(systems.map(({ name, detail }) => [name, detail])),
   };
+  const method = `Cores ${cores}, inner MTU ${INNER_MTU}, ` +
+    `medians of ${rounds} alternating runs, the lines from least to most`;
   if (options.svg !== undefined) {
-    const method = `Cores ${cores}, inner MTU ${INNER_MTU}, ` +
-      `medians of ${rounds} alternating runs, the lines from least to most`;
     Deno.writeTextFileSync(options.svg, chart(cells, { date, method }));
+  }
+  const setting = [
+    `${about.processor}, cores ${cores}, Linux ${about.kernel}.`,
+    ...systems.map(({ name, detail }) =>
+      `${laneName({ system: name, path: "direct" })}: ${detail}.`
+    ),
+  ];
+  if (options.docs) {
+    const command = `deno task bench tunnel --rounds ${rounds} --seconds ${seconds} --docs`;
+    await writeDocs(cells, { date, setting, command, method });
   }
   if (options.json) {
     console.log(JSON.stringify({ ...about, cells, runs }, undefined, 2));
     return;
   }
   console.log(table(cells));
-  console.log(`\n${date}, Linux ${about.kernel}, cores ${cores}, ${rounds} × ${seconds} s each`);
-  for (const { name, detail } of systems) console.log(`${name}: ${detail}`);
+  console.log(`\n${date}, ${rounds} × ${seconds} s each`);
+  for (const sentence of setting) console.log(sentence);
+}
+
+/** What kind of processor it is, and how many. */
+function processor(): string {
+  const info = Deno.readTextFileSync("/proc/cpuinfo");
+  const kind = /^(?:model name|Model)\s*:\s*(.+)$/m.exec(info)?.[1] ?? Deno.build.arch;
+  return `${navigator.hardwareConcurrency} × ${kind}`;
 }
 
 function inWords(sample: Sample): string {
@@ -167,6 +191,7 @@ function parseOptions(args: readonly string[]): Options {
     .option("--measures <list>", "the measures to take", list(MEASURE_NAMES), MEASURE_NAMES)
     .option("--json", "print everything as JSON", false)
     .option("--svg <file>", "also write a chart")
+    .option("--docs", "put table and chart into README.md and docs/", false)
     .allowExcessArguments(false);
   const options = parser.parse([...args], { from: "user" }).opts<Options>();
   if (!options.quick) return options;

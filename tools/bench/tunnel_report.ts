@@ -45,9 +45,10 @@ export const FIGURES = {
   p99Us: { unit: "µs p99", digits: 0 },
 } as const;
 
-type Figure = keyof typeof FIGURES;
+/** One of them. */
+export type FigureName = keyof typeof FIGURES;
 
-const FIGURE_NAMES = Object.keys(FIGURES) as readonly Figure[];
+const FIGURE_NAMES = Object.keys(FIGURES) as readonly FigureName[];
 /** What our figures are divided by. */
 const REFERENCE: Lane = { system: "wireguard-go", path: "direct" };
 const OURS: SystemName = "firezone";
@@ -61,7 +62,7 @@ export function summarise(runs: readonly Run[]): Cell[] {
   }
   return Array.from(groups.values(), (group) => {
     const { measure, system, path } = group[0]!;
-    const medians: { -readonly [F in Figure]?: number } = {};
+    const medians: { -readonly [F in FigureName]?: number } = {};
     let range: readonly [number, number] | undefined;
     for (const figure of FIGURE_NAMES) {
       const values = group.flatMap(({ sample }) => sample[figure] ?? []);
@@ -79,8 +80,15 @@ export function laneName({ system, path }: Lane): string {
   return path === "relayed" ? `${name}, relayed` : name;
 }
 
-/** A table in Markdown that is also readable as it is. */
-export function table(cells: readonly Cell[]): string {
+/**
+ * A table in Markdown that is also readable as it is.
+ *
+ * @param figures the rows of each measure; all of them if left out
+ */
+export function table(
+  cells: readonly Cell[],
+  figures: readonly FigureName[] = FIGURE_NAMES,
+): string {
   const lanes = [...new Map(cells.map((cell) => [laneName(cell), cell])).values()];
   const measures = [...new Set(cells.map((cell) => cell.measure))];
   const find = (measure: MeasureName, lane: Lane) =>
@@ -92,7 +100,7 @@ export function table(cells: readonly Cell[]): string {
   const ratioTitle = `${OURS} ÷ ${REFERENCE.system}`;
   const rows = [["", ...lanes.map(laneName), ...hasRatio ? [ratioTitle] : []]];
   for (const measure of measures) {
-    for (const figure of FIGURE_NAMES) {
+    for (const figure of figures) {
       const values = lanes.map((lane) => find(measure, lane)?.[figure]);
       if (values.every((value) => value === undefined)) continue;
       const { unit, digits } = FIGURES[figure];

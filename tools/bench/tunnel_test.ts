@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { measurePackets } from "./gateway_packets.ts";
 import { measureIdle } from "./tunnel_clients.ts";
 import { chart } from "./tunnel_chart.ts";
+import { withBlock } from "./tunnel_docs.ts";
 import { median, parseIperf, parsePing, quantile } from "./tunnel_measures.ts";
 import { type Run, summarise, table } from "./tunnel_report.ts";
 
@@ -64,6 +65,20 @@ Deno.test("table puts systems into columns and their ratio into the last", () =>
   assertEquals(rows[0], ["", "firezone", "wireguard-go", "firezone ÷ wireguard-go"]);
   assertEquals(rows[2], ["TCP, 1 stream, down, Gbit/s", "2.00", "0.50", "4.00"]);
   assertEquals(rows[3], ["TCP, 1 stream, down, CPU s/GB", "0.20", "0.80", "0.25"]);
+});
+
+Deno.test("table shows only the figures asked for", () => {
+  assertEquals(table(summarise(RUNS), ["gbps"]).split("\n").length, 3);
+});
+
+Deno.test("the documents have a place for what is measured", async () => {
+  for (const name of ["README.md", "docs/performance.md"]) {
+    const text = await Deno.readTextFile(new URL(`../../${name}`, import.meta.url));
+    const changed = withBlock(text, "the new table");
+    assert(changed?.includes("<!-- tunnel bench -->\n\nthe new table\n\n<!-- end -->"), name);
+    assert(changed?.includes("performance.svg)"), `${name} shows the chart`);
+  }
+  assertEquals(withBlock("nothing", "x"), undefined);
 });
 
 Deno.test("chart draws a bar for each system and escapes its texts", () => {
