@@ -124,7 +124,7 @@ async function report(
   const about = {
     date,
     processor: processor(),
-    kernel: Deno.osRelease(),
+    kernel: /^[\d.]+\d/.exec(Deno.osRelease())?.[0] ?? Deno.osRelease(),
     cores,
     rounds,
     seconds,
