@@ -214,7 +214,14 @@ function signalReason(signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : undefined;
 }
 
+/** What the system said, if it did, and where that began. */
 function firstLine(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.split("\n")[0]!;
+  const cause = error instanceof Error ? error.cause ?? error : error;
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const [line] = text.split("\n");
+  // `fetch` names the URL and itself before it comes to the point.
+  return line!.replace(
+    /^error sending request for url \([^)]*\): (client error \(Connect\): )?/,
+    "",
+  );
 }

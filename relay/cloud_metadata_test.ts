@@ -97,6 +97,7 @@ Deno.test("a server that is slow, silent, gone or no web server is given up in t
   await serving;
   listener.close();
   await assertRefused(find(5000), `Cannot ask gce_metadata for ${baseUrl}`);
+  await assertRefused(find(5000), "onnection refused");
 });
 
 Deno.test("an answer that never ends is given up in time", async () => {

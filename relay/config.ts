@@ -4,7 +4,7 @@
  */
 
 import { ConfigError, type Secret } from "@firezone/core/cli";
-import { ip, type IpAddress, type Prefix } from "@firezone/core/ip";
+import { ip, type IpAddress, type Prefix, prefix } from "@firezone/core/ip";
 import { LOOPBACK } from "./peer_policy.ts";
 import type { PortRange } from "./port_pool.ts";
 
@@ -50,12 +50,16 @@ export interface PortalConfig {
   readonly name: string | undefined;
 }
 
+/** Unspecified, multicast and reserved: no single machine can be reached there. */
+const NOWHERE: readonly Prefix[] = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map(prefix);
+
 /**
  * Chooses public and bind addresses.
  *
  * @param isStandalone without a portal nobody need reach us, so loopback may stand in
  * @param hasLoopback6 whether this machine has `::1`
- * @throws {@link ConfigError} without any public address, unless standalone
+ * @throws {@link ConfigError} for a public address where nobody can be reached, and without any unless
+ *   standalone
  */
 export function chooseEndpoints(
   given: AddressOptions,
@@ -78,6 +82,13 @@ export function chooseEndpoints(
     };
   }
   const served = [given.public4, given.public6].filter((a) => a !== undefined);
+  const useless = served.find((a) => NOWHERE.some((p) => p.contains(a)));
+  if (useless !== undefined) {
+    throw new ConfigError(
+      `Cannot be reached at ${useless}: the public address must be that of one machine ` +
+        "(to listen at all of its addresses leave --bind-ip4-addr and --bind-ip6-addr as they are)",
+    );
+  }
   return {
     v4: given.public4 && { public: given.public4, bind: given.bind4 ?? ip("0.0.0.0") },
     v6: given.public6 && { public: given.public6, bind: given.bind6 ?? ip("::") },

@@ -37,3 +37,14 @@ Deno.test("checkPorts refuses an empty range", () => {
   assertEquals(checkPorts(50_000, 50_000), { lowest: 50_000, highest: 50_000 });
   assertThrows(() => checkPorts(50_001, 50_000), ConfigError, "--lowest-port");
 });
+
+Deno.test("chooseEndpoints refuses public addresses where nobody can be reached", () => {
+  for (const text of ["0.0.0.0", "224.0.0.1", "255.255.255.255"]) {
+    const given = { ...nothing, public4: ip(text) };
+    assertThrows(() => chooseEndpoints(given, true, true), ConfigError, text);
+  }
+  for (const text of ["::", "ff02::1"]) {
+    const given = { ...nothing, public4: ip("203.0.113.1"), public6: ip(text) };
+    assertThrows(() => chooseEndpoints(given, false, true), ConfigError, `at ${text}:`);
+  }
+});

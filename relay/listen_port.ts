@@ -25,7 +25,8 @@ export function checkListenPort(
       UdpSocket.open({ family: address.family, address, port }).close();
     } catch (error) {
       if (!(error instanceof OsError)) throw error;
-      throw new ConfigError(`Cannot start: ${error.message}`);
+      const remedy = "name another --listen-port, --bind-ip4-addr or --bind-ip6-addr";
+      throw new ConfigError(`Cannot start: ${error.message}; ${remedy}`);
     }
   }
 }

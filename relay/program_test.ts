@@ -229,6 +229,9 @@ Deno.test({
     const cases: [string[], Record<string, string>, RegExp][] = [
       [["--listen-port", port], {}, /bind UDP 127\.0\.0\.1:\d+: address already in use/],
       [["--nonsense"], {}, /unknown option '--nonsense'/],
+      [["--listen-port", port], {}, /name another --listen-port/],
+      [["--public-ip4-addr", "0.0.0.0"], {}, /Cannot be reached at 0\.0\.0\.0: /],
+      [["--deny-peer", "10.0.0.0/33"], {}, /Cannot set --deny-peer to "10\.0\.0\.0\/33"/],
       [["--public-ip4-addr", "::1"], {}, /Cannot set --public-ip4-addr to "::1"/],
       [[], { LISTEN_PORT: "70000" }, /Cannot set LISTEN_PORT to "70000"/],
       [["--lowest-port", "5000", "--highest-port", "4000"], {}, /--lowest-port is above/],
