@@ -96,7 +96,8 @@ async function run(config: GatewayConfig, givenToken: Secret | undefined): Promi
     const start = performance.now();
     try {
       const addresses = await resolver.resolve(domain);
-      metrics.recordLookup(performance.now() - start, true);
+      metrics.recordLookup(performance.now() - start, addresses.length > 0);
+      if (addresses.length === 0) log.debug("A name has no addresses", { domain });
       host.post({ id, addresses });
     } catch (error) {
       metrics.recordLookup(performance.now() - start, false);
