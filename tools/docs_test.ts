@@ -36,6 +36,18 @@ Deno.test("the README leads to every document", async () => {
   }
 });
 
+Deno.test("decisions are numbered from 1, each number once, and say so in their title", async () => {
+  const folder = new URL("docs/decisions/", root);
+  const names = [];
+  for await (const { name } of Deno.readDir(folder)) names.push(name);
+  for (const [i, name] of names.sort().entries()) {
+    const number = String(i + 1).padStart(4, "0");
+    assert(name.startsWith(`${number}-`), `${name} ought to be ${number}`);
+    const text = await Deno.readTextFile(new URL(name, folder));
+    assert(text.startsWith(`# ${number}: `), `${name} has another title`);
+  }
+});
+
 async function documents(): Promise<URL[]> {
   const pages: URL[] = [];
   for (const folder of ["./", "docs/", "docs/decisions/"]) {
