@@ -12,7 +12,6 @@
 
 import {
   type Connection,
-  type ConnectionStatus,
   Connectivity,
   type ConnectivityOptions,
   type Decapsulated,
@@ -53,14 +52,15 @@ import type {
 } from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { earlier, type Millis } from "@firezone/core/units";
-import { CLIENT_ROUTES, isInTunnelRange } from "./address_plan.ts";
+import { CLIENT_ROUTES } from "./address_plan.ts";
+import { type ClientStatus, resourceStatus } from "./client_status.ts";
 import { looksLikeLlmnrQuery } from "./dns/llmnr.ts";
 import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
 import { type DomainRecord, DomainTable } from "./domain_table.ts";
+import { Gateways } from "./gateways.ts";
 import { hasFamily } from "./ip_stack.ts";
 import { PendingFlows } from "./pending_flows.ts";
-import { ResourceTable, type Route } from "./resource_table.ts";
-import { type SiteStatus, SiteStatuses } from "./site_statuses.ts";
+import { ResourceTable, type Route, sameAccess } from "./resource_table.ts";
 
 /** What the owner passes on to the portal or does to the machine. */
 export type ClientEvent =
@@ -93,48 +93,8 @@ export type ClientEvent =
   | RelayEvent
   | { readonly tag: "flow-failed"; readonly resourceId: string; readonly reason: string };
 
-/** A resource, for status pages. */
-export interface ResourceStatus {
-  /** The portal's id. */
-  readonly id: string;
-  /** The portal's name. */
-  readonly name: string;
-  /** `cidr`, `dns`, `internet`. */
-  readonly type: ClientResource["type"];
-  /** Range or pattern. */
-  readonly address?: string;
-  /** Whether its site answers. */
-  readonly status: SiteStatus;
-  /** The gateway that carries it now. */
-  readonly gatewayId?: string;
-}
-
-/** A snapshot of the client. */
-export interface ClientStatus {
-  /** Tunnel addresses, once the portal gave them. */
-  readonly ipv4?: string;
-  /** See {@link ipv4}. */
-  readonly ipv6?: string;
-  /** Resources that the portal grants. */
-  readonly resources: readonly ResourceStatus[];
-  /** Connections to gateways. */
-  readonly connections: readonly ConnectionStatus[];
-  /** Packets from TUN or the tunnel that were dropped, by reason. */
-  readonly drops: Readonly<Record<string, number>>;
-}
-
 /** Packets make no more events than that between two looks at them. */
 const MAX_EVENTS = 100;
-
-/** Gateways remembered as connected lately, for the portal's choice. */
-const MAX_RECENT_GATEWAYS = 100;
-
-/** What is known of a gateway that carries a resource. */
-interface Gateway {
-  /** Its addresses inside the tunnel. */
-  readonly ips: FlowCreated["gatewayIps"];
-  readonly siteId: string;
-}
 
 /** See the head of this file. */
 export class ClientState {
@@ -143,8 +103,7 @@ export class ClientState {
   readonly #pending = new PendingFlows();
   readonly #domains = new DomainTable();
   readonly #nats = new DomainNats();
-  readonly #gateways = new Map<string, Gateway>();
-  readonly #sites = new SiteStatuses();
+  readonly #gateways = new Gateways();
   readonly #events: ClientEvent[] = [];
   readonly #packets: Uint8Array[] = [];
   readonly #packet = new PacketRef();
@@ -160,8 +119,6 @@ export class ClientState {
     notOurDestination: 0,
     unresolved: 0,
   };
-  /** Most recent first. */
-  #recentGateways: string[] = [];
   #interface: ClientInterface | undefined;
 
   /**
@@ -237,7 +194,6 @@ export class ClientState {
     this.#pending.clear();
     this.#nats.clear();
     this.#gateways.clear();
-    this.#sites.clear();
     this.#dropEvents(isOfIdentity);
     for (const { id, gatewayId } of connected) {
       if (this.#pending.ask(now, id)) this.#requestFlow(id, gatewayId);
@@ -280,7 +236,7 @@ export class ClientState {
   siteGateway(now: Millis, resourceId: string): IpAddress | undefined {
     const route = this.#resources.get(resourceId);
     if (!route) return undefined;
-    if (route.connection) return this.#gateways.get(route.connection.peerId)?.ips?.ipv4;
+    if (route.connection) return this.#gateways.ipv4Of(route.connection.peerId);
     if (this.#pending.ask(now, resourceId)) this.#requestFlow(resourceId);
     this.#drain();
     return undefined;
@@ -382,14 +338,14 @@ export class ClientState {
   /** Does what is due. */
   handleTimeout(now: Millis): void {
     this.#connectivity.handleTimeout(now);
-    this.#sites.handleTimeout(now);
+    this.#gateways.handleTimeout(now);
     this.#drain();
   }
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
     if (this.#events.length > 0 || this.#packets.length > 0) return 0 as Millis;
-    return earlier(this.#connectivity.pollTimeout(), this.#sites.pollTimeout());
+    return earlier(this.#connectivity.pollTimeout(), this.#gateways.pollTimeout());
   }
 
   /** The next datagram of the control path. */
@@ -415,7 +371,10 @@ export class ClientState {
         ipv4: this.#interface.ipv4.text,
         ipv6: this.#interface.ipv6.text,
       },
-      resources: Array.from(this.#resources.routes(), (route) => this.#resourceStatus(route)),
+      resources: Array.from(
+        this.#resources.routes(),
+        (route) => resourceStatus(route, this.#gateways.siteStatus(siteIds(route.resource))),
+      ),
       connections: this.#connectivity.status(now),
       drops: { ...this.#drops, ...this.#connectivity.drops },
     };
@@ -540,13 +499,8 @@ export class ClientState {
 
   /** The connected gateway whose tunnel address this is. */
   #gatewayAt(buf: Uint8Array, packet: PacketRef, offset: number): Connection | undefined {
-    if (!isInTunnelRange(buf, packet, offset)) return undefined;
-    for (const [gatewayId, { ips }] of this.#gateways) {
-      if (ips && isAddressAt(packet.version === 4 ? ips.ipv4 : ips.ipv6, buf, offset)) {
-        return this.#connectivity.connection(gatewayId);
-      }
-    }
-    return undefined;
+    const gatewayId = this.#gateways.at(buf, packet, offset);
+    return gatewayId === undefined ? undefined : this.#connectivity.connection(gatewayId);
   }
 
   /** A resource that merely has another name keeps its gateway. */
@@ -579,7 +533,7 @@ export class ClientState {
     const connection = this.#connectivity.connection(gatewayId);
     if (connection) this.#sayGoodbye(now, connection);
     this.#connectivity.closeConnection(gatewayId);
-    this.#forgetGateway(gatewayId);
+    this.#gateways.forget(gatewayId);
   }
 
   #sayGoodbye(now: Millis, connection: Connection): void {
@@ -596,12 +550,8 @@ export class ClientState {
 
   /** @param wished the gateway that carried the resource last */
   #requestFlow(resourceId: string, wished?: string): void {
-    const others = this.#recentGateways.filter((id) => id !== wished);
-    this.#events.push({
-      tag: "request-flow",
-      resourceId,
-      connectedGatewayIds: wished === undefined ? others : [wished, ...others],
-    });
+    const connectedGatewayIds = this.#gateways.preferred(wished);
+    this.#events.push({ tag: "request-flow", resourceId, connectedGatewayIds });
   }
 
   /** Drops what was not told the portal yet and is of no use any more. */
@@ -642,8 +592,7 @@ export class ClientState {
     const before = route.gatewayId;
     route.gatewayId = gatewayId;
     route.connection = connection;
-    this.#gateways.set(gatewayId, { ips: flow.gatewayIps, siteId: flow.siteId });
-    if (connection.isEstablished) this.#sites.noteOnline(flow.siteId);
+    this.#gateways.add(flow, connection.isEstablished);
     if (before !== undefined && before !== gatewayId) {
       this.#nats.dropResource(flow.resourceId);
       this.#leaveIfUnused(now, before);
@@ -668,16 +617,14 @@ export class ClientState {
     if (!route) return;
     // Another gateway of the site may go on carrying others.
     if (reason === "offline" && !route.connection) {
-      for (const { id } of route.resource.sites) this.#sites.noteOffline(now, id);
+      this.#gateways.noteOffline(now, siteIds(route.resource));
     }
     this.#events.push({ tag: "flow-failed", resourceId, reason });
   }
 
   #onGatewayGone(gatewayId: string, reason: string): void {
     this.#detachFrom(gatewayId);
-    this.#forgetGateway(gatewayId);
-    // Whoever asks for it again should get one that answers.
-    this.#recentGateways = this.#recentGateways.filter((id) => id !== gatewayId);
+    this.#gateways.lose(gatewayId);
     this.#events.push({ tag: "gateway-failed", gatewayId, reason });
   }
 
@@ -688,18 +635,8 @@ export class ClientState {
     this.#nats.dropGateway(gatewayId);
   }
 
-  #forgetGateway(gatewayId: string): void {
-    const siteId = this.#gateways.get(gatewayId)?.siteId;
-    this.#gateways.delete(gatewayId);
-    for (const other of this.#gateways.values()) if (other.siteId === siteId) return;
-    if (siteId !== undefined) this.#sites.forget(siteId);
-  }
-
   #onGatewayConnected(gatewayId: string): void {
-    const others = this.#recentGateways.filter((id) => id !== gatewayId);
-    this.#recentGateways = [gatewayId, ...others].slice(0, MAX_RECENT_GATEWAYS);
-    const siteId = this.#gateways.get(gatewayId)?.siteId;
-    if (siteId !== undefined) this.#sites.noteOnline(siteId);
+    this.#gateways.noteConnected(gatewayId);
     this.#events.push({ tag: "gateway-connected", gatewayId });
   }
 
@@ -727,18 +664,6 @@ export class ClientState {
     }
   }
 
-  #resourceStatus({ resource, gatewayId }: Route): ResourceStatus {
-    return {
-      id: resource.id,
-      name: resource.name,
-      type: resource.type,
-      ...resource.type === "cidr" && { address: resource.prefix.text },
-      ...resource.type === "dns" && { address: resource.pattern },
-      status: this.#sites.of(resource.sites.map((site) => site.id)),
-      ...gatewayId !== undefined && { gatewayId },
-    };
-  }
-
   #isOurs(buf: Uint8Array, version: number, offset: number): boolean {
     const ours: IpAddress | undefined = version === 4
       ? this.#interface?.ipv4
@@ -752,25 +677,6 @@ function isOfIdentity({ tag }: ClientEvent): boolean {
   return tag === "request-flow" || tag === "candidates" || tag === "candidates-invalidated";
 }
 
-/** Whether two versions of a resource give access to the same, by the same sites. */
-function sameAccess(a: ClientResource, b: ClientResource): boolean {
-  return a.type === b.type && addressOf(a) === addressOf(b) &&
-    JSON.stringify(a.sites.map((site) => site.id)) ===
-      JSON.stringify(b.sites.map((site) => site.id)) &&
-    JSON.stringify(filtersOf(a)) === JSON.stringify(filtersOf(b));
-}
-
-function addressOf(resource: ClientResource): string | undefined {
-  switch (resource.type) {
-    case "cidr":
-      return resource.prefix.text;
-    case "dns":
-      return `${resource.pattern} ${resource.ipStack}`;
-    case "internet":
-      return undefined;
-  }
-}
-
-function filtersOf(resource: ClientResource): readonly Filter[] {
-  return resource.type === "internet" ? [] : resource.filters;
+function siteIds(resource: ClientResource): string[] {
+  return resource.sites.map((site) => site.id);
 }

@@ -12,7 +12,7 @@
 
 import { type PacketRef, type Prefix, prefix, PrefixTable, TrafficFilter } from "@firezone/core/ip";
 import type { Connection } from "@firezone/core/connectivity";
-import type { ClientResource } from "@firezone/core/portal";
+import type { ClientResource, Filter } from "@firezone/core/portal";
 import { isInProxyRange, isInTunnelRange } from "./address_plan.ts";
 import { hasFamily } from "./ip_stack.ts";
 
@@ -187,4 +187,27 @@ function admitting(routes: readonly Route[], protocol: number, port: number): Ro
     if (routes[i]!.filter.admits(protocol, port)) return routes[i];
   }
   return routes[0];
+}
+
+/** Whether two versions of a resource give access to the same, by the same sites. */
+export function sameAccess(a: ClientResource, b: ClientResource): boolean {
+  return a.type === b.type && addressOf(a) === addressOf(b) &&
+    JSON.stringify(a.sites.map((site) => site.id)) ===
+      JSON.stringify(b.sites.map((site) => site.id)) &&
+    JSON.stringify(filtersOf(a)) === JSON.stringify(filtersOf(b));
+}
+
+function addressOf(resource: ClientResource): string | undefined {
+  switch (resource.type) {
+    case "cidr":
+      return resource.prefix.text;
+    case "dns":
+      return `${resource.pattern} ${resource.ipStack}`;
+    case "internet":
+      return undefined;
+  }
+}
+
+function filtersOf(resource: ClientResource): readonly Filter[] {
+  return resource.type === "internet" ? [] : resource.filters;
 }
