@@ -42,7 +42,7 @@ export class AddressSlots {
 
   /** The slot of an address, -1 when it has none; no reference. */
   find(address: IpAddress): number {
-    return this.#table.get(hostPrefix(address));
+    return this.#table.lookup(address.family, address.bytes, 0);
   }
 
   /** One more reference to a slot that has some. */

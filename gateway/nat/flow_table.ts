@@ -5,7 +5,8 @@
  *     (kind, client's port, proxy address)  ◄───►  (kind, chosen port, real address)
  *
  * A flow is a place in flat arrays. `kind` is TCP, UDP or ICMP echo, whose identifier is its port.
- * The chosen port is the client's own if it is free, else the next one that is.
+ * The chosen port is the client's own if it is free, else the next one that is; where many in a row are
+ * taken, the next free one behind the last that was found so, or a search would look at all of them.
  *
  *     (none) ──packet──► unconfirmed ──reply──► confirmed ──both FINs──► closing
  *                            │ 60 s                │ 2 h 4 min, 120 s       │ 5 s
@@ -57,6 +58,10 @@ const State = { Free: 0, Unconfirmed: 1, Confirmed: 2, Closing: 3, Buried: 4 } a
 const FIN_OUT = 1;
 const FIN_IN = 2;
 
+const KINDS = 3;
+/** Ports that are looked at behind the client's own before others are. */
+const NEAR_PORTS = 64;
+
 const SMALLEST = 32;
 const SWEEP_PARTS = 64;
 const FULL_SWEEP_INTERVAL_MS = 1_000;
@@ -88,6 +93,8 @@ export class FlowTable {
   #outsides = new Int32Array(0);
   #addressDeltas = new Uint16Array(0);
   #expiries = new Float64Array(0);
+  /** Where a port was found last for an address and kind, when none was near. */
+  readonly #farPorts = new Map<number, number>();
   #cursor = 0;
   #nextFullSweep = 0;
 
@@ -240,6 +247,7 @@ export class FlowTable {
     }
     this.#byInside.clear();
     this.#byOutside.clear();
+    this.#farPorts.clear();
     this.#free = [];
     this.#used = 0;
     this.#cursor = 0;
@@ -267,11 +275,19 @@ export class FlowTable {
 
   /** From the client's own port upwards, then from 1; -1 when all are taken. */
   #choosePort(now: Millis, kind: FlowKind, port: number, real: number): number {
-    for (let candidate = port; candidate <= 0xffff; candidate++) {
+    const near = this.#searchPort(now, kind, port, real, NEAR_PORTS);
+    if (near >= 0) return near;
+    const key = real * KINDS + kind;
+    const far = this.#searchPort(now, kind, this.#farPorts.get(key) ?? port, real, 0xffff);
+    if (far >= 0) this.#farPorts.set(key, far);
+    return far;
+  }
+
+  #searchPort(now: Millis, kind: FlowKind, first: number, real: number, count: number): number {
+    let candidate = first;
+    for (let i = 0; i < count; i++) {
       if (this.#isFree(now, kind, candidate, real)) return candidate;
-    }
-    for (let candidate = 1; candidate < port; candidate++) {
-      if (this.#isFree(now, kind, candidate, real)) return candidate;
+      candidate = candidate === 0xffff ? 1 : candidate + 1;
     }
     return -1;
   }

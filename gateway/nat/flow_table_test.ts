@@ -156,6 +156,22 @@ Deno.test("FlowTable does what a list of flows does", () => {
   );
 });
 
+Deno.test("FlowTable finds ports as fast among many that are taken, up to the last", () => {
+  const { table } = makeTable(100_000);
+  const ports = new Set<number>();
+  // One by one from the client's port on this would look at two thousand million ports.
+  for (let proxy = 0; proxy < 0xffff; proxy++) {
+    const flow = table.create(0 as Millis, FlowKind.Udp, 1_000, proxy, 0, 0);
+    ports.add(table.outsidePort(flow));
+  }
+  assertEquals(ports.size, 0xffff);
+  assertEquals(ports.has(0), false);
+  const more = () => table.create(0 as Millis, FlowKind.Udp, 1_000, 0x10000, 0, 0);
+  assertEquals(more(), NoFlow.Exhausted);
+  table.end(0 as Millis, table.findInside(0 as Millis, FlowKind.Udp, 1_000, 77));
+  assertEquals(table.outsidePort(more()), 1_077);
+});
+
 Deno.test("FlowTable gives back places and addresses", () => {
   const { table, reals } = makeTable(100);
   for (let round = 0; round < 50; round++) {

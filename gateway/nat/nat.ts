@@ -98,7 +98,7 @@ export class Nat {
     const startsOver = this.#proxies.contradicts(assignment);
     if (startsOver) this.clear();
     const surplus = this.#proxies.surplus(assignment.domain);
-    if (surplus !== undefined) this.retain(now, (domain) => domain !== surplus);
+    if (surplus !== undefined) this.#end(now, this.#proxies.forget(surplus));
     this.#proxies.assign(assignment);
     return startsOver;
   }
@@ -110,10 +110,7 @@ export class Nat {
 
   /** Keeps only what `keep` says of names and their resources; flows of the others end. */
   retain(now: Millis, keep: (domain: string, resourceId: string) => boolean): void {
-    const gone = this.#proxies.retain(keep);
-    if (gone.size === 0) return;
-    this.#flows.endWhere(now, (proxy) => gone.has(proxy));
-    this.#proxies.free(gone);
+    this.#end(now, this.#proxies.retain(keep));
   }
 
   /** Forgets everything. */
@@ -221,6 +218,13 @@ export class Nat {
     const proxy = this.#proxies.address(this.#flows.proxy(flow));
     translateErrorToProxy(buf, packet, quoted, proxy, this.#flows.insidePort(flow));
     return "translated";
+  }
+
+  /** Ends the flows of proxy addresses that stand for nothing any more, then frees these. */
+  #end(now: Millis, proxies: ReadonlySet<number>): void {
+    if (proxies.size === 0) return;
+    this.#flows.endWhere(now, (proxy) => proxies.has(proxy));
+    this.#proxies.free(proxies);
   }
 
   #outboundFlow(now: Millis, kind: FlowKind, port: number, proxy: number, flags: number): number {

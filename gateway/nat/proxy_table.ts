@@ -131,7 +131,16 @@ export class ProxyTable {
     return gone;
   }
 
-  /** Frees slots of proxy addresses that {@link retain} returned, once no flow uses them. */
+  /** Takes all resources away from a name.
+   * @returns slots of its proxy addresses, which stand for nothing any more */
+  forget(domain: string): Set<number> {
+    const slots = this.#names.get(domain) ?? new Set();
+    this.#names.delete(domain);
+    for (const slot of slots) this.#entries[slot]!.resourceIds = NO_RESOURCES;
+    return slots;
+  }
+
+  /** Frees slots that {@link retain} or {@link forget} returned, once no flow uses them. */
   free(slots: Iterable<number>): void {
     for (const slot of slots) {
       const { target } = this.#entries[slot]!;
