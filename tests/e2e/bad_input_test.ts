@@ -208,27 +208,6 @@ async function sufferFaults(t: Deno.TestContext, deployment: Deployment): Promis
     await readPage(deployment, ADDRESS.web[0]);
   });
 
-  await t.step("nonsense on their TCP ports and Unix sockets", async () => {
-    const script = new URL("../../tools/netns/stream_probe.ts", import.meta.url).pathname;
-    const targets: [ProgramName, string[]][] = [
-      ["portal", [ADDRESS.portal[0], "8080"]],
-      ["relay", ["127.0.0.1", "8080"]],
-      ["gateway", ["127.0.0.1", "8080"]],
-      ["gateway", [`${deployment.folder}/gateway.sock`]],
-      ["client", [`${deployment.folder}/client.sock`]],
-    ];
-    for (const [name, where] of targets) {
-      const command = [Deno.execPath(), "run", "-A", script, "babble", ...where];
-      const { code, stdout, stderr } = await deployment.topology.get(name).run(command);
-      assertEquals([code, stdout.trim()], [0, "60"], `${name} ${where}: ${stderr}`);
-    }
-    for (const process of deployment.processes()) assertEquals(process.status, undefined);
-    assertEquals((await deployment.status("client"))?.portal, "connected");
-    await readPage(deployment, ADDRESS.web[0]);
-    const said = deployment.processes().flatMap((process) => process.lines).join("\n");
-    assert(!/Internal error|^\s+at /m.test(said), said);
-  });
-
   await t.step("a tunnel works on while the portal is away, and after its return", async () => {
     await deployment.process("portal").stop();
     await deployment.untilStatus("client", (status) => status.portal === "connecting");

@@ -102,6 +102,21 @@ async function sayNonsense(t: Deno.TestContext, deployment: Deployment): Promise
     await assertUnharmed();
   });
 
+  await t.step("whatever is said to their TCP ports and Unix sockets", async () => {
+    const targets: [ProgramName, string[]][] = [
+      ["portal", [ADDRESS.portal[0], "8080"]],
+      ["relay", ["127.0.0.1", "8080"]],
+      ["gateway", ["127.0.0.1", "8080"]],
+      ["gateway", [`${folder}/gateway.sock`]],
+      ["client", [`${folder}/client.sock`]],
+    ];
+    for (const [name, where] of targets) {
+      const taken = await runNonsense(deployment, name, "stream_probe.ts", "babble", ...where);
+      assertEquals(taken, "60", `${name} ${where}`);
+    }
+    await assertUnharmed();
+  });
+
   await t.step("answers of name servers", async () => {
     const ask = async (transport: "udp" | "tcp", name: string, type: string) =>
       await topology.askName("client", transport, sentinels()[0]!, name, type);
