@@ -24,6 +24,7 @@ export const PACKAGE_OF = {
   iperf3: "iperf3",
   ping: "iputils-ping",
   curl: "curl",
+  node: "nodejs",
   "dbus-daemon": "dbus-daemon",
 } as const;
 

@@ -119,12 +119,22 @@ const MAX_HEADER_LIST = 32_768;
 /** Requests at a time, however many the server would take. */
 const MAX_STREAMS = 256;
 const DEFAULT_STREAMS = 100;
+/** So often a request is sent again that the server would not look at. */
+const MAX_REFUSALS = 3;
 const MAX_STREAM_ID = 0x7fff_fff0;
 const NO_HEADERS: HeaderMap = new Map();
+
+/** A request that waits for a stream. */
+interface Waiting {
+  readonly request: Http2Request;
+  /** How often the server has turned it away without looking at it. */
+  readonly refusals: number;
+}
 
 /** A request that was sent, at least in part. */
 interface Stream {
   readonly requestId: number;
+  readonly waited: Waiting;
   /** What of the request's body waits until there is room; undefined once all is sent. */
   unsent: Uint8Array | undefined;
   /** What the server has room for; below zero after it has reduced its windows. */
@@ -150,7 +160,7 @@ export class Http2Connection {
   readonly #events: Http2Event[] = [];
   readonly #frames = new FrameReader();
   readonly #streams = new Map<number, Stream>();
-  readonly #waiting = new Map<number, Http2Request>();
+  readonly #waiting = new Map<number, Waiting>();
   #block: HeaderBlock | undefined;
   #replies = 0;
   #idleFramesLeft = MAX_IDLE_FRAMES;
@@ -193,7 +203,7 @@ export class Http2Connection {
     if (!this.isUsable) {
       this.#fail(requestId, "the connection was closed");
     } else {
-      this.#waiting.set(requestId, request);
+      this.#waiting.set(requestId, { request, refusals: 0 });
       this.#startWaiting();
     }
     return requestId;
@@ -245,14 +255,15 @@ export class Http2Connection {
   // ---- out
 
   #startWaiting(): void {
-    for (const [requestId, request] of this.#waiting) {
+    for (const [requestId, waiting] of this.#waiting) {
       if (this.#streams.size >= this.#maxStreams || !this.isUsable) return;
       this.#waiting.delete(requestId);
-      this.#start(requestId, request);
+      this.#start(requestId, waiting);
     }
   }
 
-  #start(requestId: number, { path, headers, body }: Http2Request): void {
+  #start(requestId: number, waited: Waiting): void {
+    const { path, headers, body } = waited.request;
     const id = this.#nextStreamId;
     this.#nextStreamId += 2;
     const { scheme, authority } = this.#options;
@@ -267,6 +278,7 @@ export class Http2Connection {
     this.#sendBlock(id, id === 1 ? joined([new Uint8Array([NO_DYNAMIC_TABLE]), block]) : block);
     const stream: Stream = {
       requestId,
+      waited,
       unsent: body,
       window: this.#initialWindow,
       status: undefined,
@@ -331,10 +343,7 @@ export class Http2Connection {
         return this.#addToBlock(block, flags, payload);
       case FrameType.RST_STREAM:
         if (payload.length !== 4 || stream === 0) return this.#break("a reset is broken");
-        return this.#end(
-          stream,
-          `the server reset the request with HTTP/2 error ${readU32(payload, 0)}`,
-        );
+        return this.#handleReset(stream, readU32(payload, 0));
       case FrameType.SETTINGS:
         return this.#handleSettings(frame);
       case FrameType.PING:
@@ -409,6 +418,18 @@ export class Http2Connection {
     stream.status = Number(status);
     stream.headers = headers;
     if (isEnd) this.#finish(id, stream);
+  }
+
+  #handleReset(id: number, code: number): void {
+    const stream = this.#streams.get(id);
+    if (!stream) return;
+    const { request, refusals } = stream.waited;
+    if (code === ErrorCode.REFUSED_STREAM && refusals < MAX_REFUSALS && this.isUsable) {
+      // It was not looked at (§8.7): more were sent than the server takes, before it could say so.
+      this.#waiting.set(stream.requestId, { request, refusals: refusals + 1 });
+      return this.#remove(id);
+    }
+    this.#end(id, `the server reset the request with HTTP/2 error ${code}`);
   }
 
   #handleSettings({ flags, stream, payload }: Frame): void {

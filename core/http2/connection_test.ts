@@ -138,6 +138,30 @@ Deno.test("a connection keeps to the number of requests that the server takes", 
   assertEquals(run.output().map((f) => [f.type, f.stream]), [[RESET, 3]]);
 });
 
+Deno.test("a request that the server would not look at is sent again, but not for ever", () => {
+  const run = start();
+  const [first, second] = [run.ask("1"), run.ask("2")];
+  run.output();
+  run.http.handleBytes(setting(3, 1));
+  run.http.handleBytes(frame(RESET, 0, 3, u32(7)));
+  assertEquals(run.events(), []);
+  assertEquals(run.output().filter((f) => f.type !== SETTINGS), []);
+  run.http.handleBytes(frame(HEADERS, END_HEADERS | END_STREAM, 1, OK));
+  assertEquals(run.events().map((e) => e.tag === "response" && e.requestId), [first]);
+  const [headers, data] = run.output();
+  assertEquals([headers!.type, data], [HEADERS, {
+    type: DATA,
+    flags: END_STREAM,
+    stream: 5,
+    payload: utf8("2"),
+  }]);
+  for (const stream of [5, 7]) run.http.handleBytes(frame(RESET, 0, stream, u32(7)));
+  assertEquals(run.events(), []);
+  run.http.handleBytes(frame(RESET, 0, 9, u32(7)));
+  const reason = "the server reset the request with HTTP/2 error 7";
+  assertEquals(run.events(), [{ tag: "failed", requestId: second, reason }]);
+});
+
 Deno.test("a server that takes any number of requests gets them by the hundreds at most", () => {
   const run = start();
   run.http.handleBytes(setting(3, 0xffff_ffff));

@@ -42,11 +42,12 @@ export const Setting = {
   MAX_HEADER_LIST_SIZE: 6,
 } as const;
 
-/** Error codes that we send (§7). */
+/** Error codes that we send or tell apart (§7). */
 export const ErrorCode = {
   NO_ERROR: 0,
   PROTOCOL_ERROR: 1,
   FLOW_CONTROL_ERROR: 3,
+  REFUSED_STREAM: 7,
   CANCEL: 8,
 } as const;
 
