@@ -16,7 +16,8 @@
  *   without any of them, as RFC 8489 §9.2.3.1 has it.
  * - Answers to anything but BINDING must be signed. Unsigned challenges (401 to a request without a
  *   nonce, 438) are taken as RFC 8489 §9.2.5 allows, since other servers do not sign these; they
- *   can make us ask again, but never give up.
+ *   can make us ask again, but not give up at once: after one that is not signed as it should be a
+ *   better answer is awaited for a second.
  * - IPv6 is always asked for beside IPv4, and what the relay grants of it is taken.
  * - No permissions: peers are admitted by binding a channel.
  *
@@ -47,7 +48,7 @@ export const MAX_QUEUED_PEERS = 100;
 export const PROBE_BUDGET_MS = 1000;
 
 /** What the relay said this long ago {@link Allocation.verify} takes for granted. */
-const RECENT_MS = 10_000;
+const RECENT_MS = 1_000;
 /** Challenges in a row for one request, and 437 in a row for ALLOCATE, before we stop asking. */
 const MAX_ROUNDS = 3;
 /** A relay that grants less would have us do nothing but refresh. */
@@ -286,7 +287,12 @@ export class Allocation {
       this.#onBinding(now, local, transaction, purpose.keepAlive, message);
       return true;
     }
-    if (!this.#isGenuine(purpose.proof, message)) return true;
+    if (!this.#isGenuine(purpose.proof, message)) {
+      // A relay that was rebooted knows another password, or none to sign its refusal with.
+      const code = message.errorCode?.code;
+      if (code === 401 || code === 438) this.#transactions.doubt(now, transaction);
+      return true;
+    }
     this.#transactions.delete(transaction.id);
     if (message.class === "error") this.#onError(now, purpose, message);
     else this.#onSuccess(now, purpose, message);
@@ -562,7 +568,7 @@ export class Allocation {
       if (this.#transactions.isEmpty) this.#fail("no-response");
     } else if (this.#state.tag === "allocating" && purpose.tag !== "binding") {
       // It answers BINDING alone: probing once more would lead here again.
-      this.#fail("no-response");
+      this.#fail(transaction.isDoubtful ? "authentication" : "no-response");
     } else if (this.#state.tag === "allocated" && this.#state.active.equals(server)) {
       this.#startOver(now);
     }

@@ -18,6 +18,9 @@ export const RETRANSMIT_FACTOR = 1.5;
 /** An answer after this time is of no use any more. */
 export const GIVE_UP_AFTER_MS = 8000;
 
+/** After an answer that may be forged, the true one is awaited for so long. */
+export const DOUBT_MS = 1000;
+
 /** A request that awaits its answer. `P` says what it is for. */
 export interface Transaction<P> {
   /** 24 hex characters. */
@@ -31,7 +34,9 @@ export interface Transaction<P> {
   /** When it was sent first. */
   readonly startedAt: Millis;
   /** When it is given up. */
-  readonly givesUpAt: Millis;
+  givesUpAt: Millis;
+  /** Whether somebody refused it who did not prove to be the server. */
+  isDoubtful: boolean;
   /** Number of sends so far. */
   sends: number;
   /** When it is sent again; {@link NEVER} if it is not. */
@@ -66,6 +71,7 @@ export class Transactions<P> {
       payload,
       startedAt: now,
       givesUpAt: after(now, budgetMs),
+      isDoubtful: false,
       sends: 1,
       resendAt: budgetMs > FIRST_RETRANSMIT_MS ? after(now, FIRST_RETRANSMIT_MS) : NEVER,
     });
@@ -74,6 +80,13 @@ export class Transactions<P> {
   /** The request with this id. */
   get(id: string): Transaction<P> | undefined {
     return this.#byId.get(id);
+  }
+
+  /** Somebody refused a request: a better answer has to come soon. */
+  doubt(now: Millis, transaction: Transaction<P>): void {
+    if (transaction.isDoubtful) return;
+    transaction.isDoubtful = true;
+    transaction.givesUpAt = earlier(transaction.givesUpAt, after(now, DOUBT_MS));
   }
 
   /** Ends a request. */
