@@ -184,12 +184,14 @@ export class TunnelWorld {
   /** Resources that flows were asked for, by reference. */
   readonly #flows = new Map<string, string>();
   readonly #makeOptions: () => MachineOptions;
+  readonly #usesInternet: boolean;
   readonly #relayList: { id: string; v4?: IpAddress; v6?: IpAddress }[] = [];
 
   /** Everybody is there and has had its `init`. */
   constructor(options: WorldOptions) {
     const random = seededRandom(options.seed ?? 1);
     const aead = options.aead ?? testAead();
+    this.#usesInternet = options.usesInternet ?? false;
     this.#makeOptions = () => ({
       privateKey: random(32),
       aead,
@@ -202,7 +204,7 @@ export class TunnelWorld {
     const addresses = options.relays ?? [{ v4: "203.0.113.1", v6: "2001:db8:f::1" }];
     for (const [i, relay] of addresses.entries()) this.#addRelay(i, relay, random);
     this.client = new TunnelHost(
-      new ClientState(this.#makeOptions(), options.usesInternet),
+      new ClientState(this.#makeOptions(), this.#usesInternet),
       (now) => this.#drainClient(now),
     );
     this.client.host = this.network.addHost("client", this.client, {
@@ -226,6 +228,12 @@ export class TunnelWorld {
   /** Adds or changes a resource; the client learns of it with its next `init`. */
   putResource(resource: ClientResource): void {
     this.resources.set(resource.id, resource);
+  }
+
+  /** Ends the client's process without a word, and starts another one in its place. */
+  restartClient(): void {
+    this.client.restart(new ClientState(this.#makeOptions(), this.#usesInternet));
+    this.initClient();
   }
 
   /** Ends a gateway's process without a word, and starts another one in its place. */
