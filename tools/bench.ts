@@ -1,5 +1,5 @@
 /**
- * All benches: `deno task bench [micro|tunnel|relay|fairness|FILES] [arguments]`.
+ * All benches: `deno task bench [micro|tunnel|relay|fairness|garbage|FILES] [arguments]`.
  *
  * `micro`, which is also what runs without a word, measures what a packet costs in each part of the
  * packet path; the others measure whole programs, beside their rivals where there are some. Each has
@@ -13,6 +13,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   relay: "./bench/relay.ts",
   tunnel: "./bench/tunnel.ts",
   fairness: "./bench/fairness.ts",
+  garbage: "./bench/garbage.ts",
 };
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

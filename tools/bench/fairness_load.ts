@@ -191,7 +191,7 @@ class Crowd {
   readonly #orders: LoadOrders;
   readonly #arrivals: Arrivals;
   readonly #clients: LoadClient[];
-  readonly #epoll = new Epoll();
+  readonly #epoll = new Epoll(1024);
   #sent = 0;
 
   constructor(orders: LoadOrders) {

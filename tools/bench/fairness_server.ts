@@ -46,6 +46,7 @@ class Server {
   readonly #pace = new Pace(TICK_MS);
   #perSecond = 0;
   #sent = 0;
+  #first = 0;
   #hasBegun = false;
 
   constructor(clients: number, port: number) {
@@ -106,7 +107,12 @@ class Server {
   #sendAll(): void {
     const count = burstOf(this.#perSecond);
     const view = new DataView(this.#burst.buffer);
-    for (const [client, to] of this.#clients.entries()) {
+    // Each tick begins with another client: where a queue is full, the last have no room.
+    const clients = this.#clients.length;
+    this.#first = (this.#first + 1) % clients;
+    for (let n = 0; n < clients; n++) {
+      const client = (this.#first + n) % clients;
+      const to = this.#clients[client];
       if (to === undefined) continue;
       for (let i = 0; i < count; i++) view.setUint16(i * PAYLOAD + 1, client);
       const segment = count > 1 ? PAYLOAD : 0;

@@ -93,6 +93,12 @@ export class TunnelNetwork implements AsyncDisposable {
     return this.#deployment.topology;
   }
 
+  /** Ends one of our programs. @returns what it has printed */
+  async stop(name: "client" | "gateway"): Promise<string> {
+    await this.#deployment.process(name).stop();
+    return await Deno.readTextFile(`${this.#deployment.folder}/${name}.log`);
+  }
+
   /** Ends everything. */
   async close(): Promise<void> {
     await this.#deployment.close(1_000);

@@ -336,3 +336,42 @@ Deno.test({
     key.dispose();
   },
 });
+
+Deno.test({
+  name: "CipherPool: a lane keeps its source address and its ECN mark, over IPv6 as well",
+  ...onLinux,
+  fn() {
+    using bench = new Bench();
+    const far6 = UdpSocket.open({ family: 6, address: ip("::1"), port: 0, ...BUFFERS });
+    const near6 = UdpSocket.open({ family: 6, port: 0, ...BUFFERS });
+    bench.pool.setSockets(bench.socket.fd, near6.fd);
+    const key = bench.pool.key(KEY);
+    const cases = [
+      { to: bench.far, from: new SocketAddress(ip("127.9.8.7"), 1) },
+      { to: far6, from: new SocketAddress(ip("::1"), 1) },
+    ];
+    for (const { to, from } of cases) {
+      for (let counter = 0; counter < 20; counter++) {
+        const at = bench.batch.reserve(from, to.bound, SEALED, 2);
+        writeHeader(bench.batch.buffer, at, counter);
+        key.seal(counter, bench.plain, 0, PACKET, bench.batch.buffer, at + 16);
+        bench.batch.commit(SEALED);
+      }
+    }
+    bench.batch.flush();
+    bench.work();
+    for (const { to, from } of cases) {
+      let datagrams = 0;
+      for (let n; (n = to.receive()) > 0;) {
+        for (let m = 0; m < n; m++) {
+          assertEquals([to.from(m).ip.text, to.ecn(m)], [from.ip.text, 2]);
+          datagrams += cut(to, m).length;
+        }
+      }
+      assertEquals(datagrams, 20);
+    }
+    key.dispose();
+    far6.close();
+    near6.close();
+  },
+});
