@@ -52,13 +52,7 @@ function missingPackages(): string[] {
 
 function install(packages: readonly string[]): void {
   say(`installing Debian packages that tests use: ${packages.join(" ")}`);
-  const args = ["install", "--yes", "--no-install-recommends", ...packages];
-  let failure = aptGet(args);
-  if (failure !== undefined) {
-    // Package lists may be absent (containers) or too old to be fetched from.
-    aptGet(["update"]);
-    failure = aptGet(args);
-  }
+  const failure = aptGetFresh(["install", "--yes", "--no-install-recommends", ...packages]);
   if (failure !== undefined) say(`apt-get could not install them:\n${failure}`);
   for (const name of packages) {
     if (SERVICE_OF[name] !== undefined) stopService(SERVICE_OF[name]);
@@ -72,9 +66,10 @@ function unpackResolved(): void {
   const temporary = Deno.makeTempDirSync();
   try {
     // The library is installed as well where it is not, for the libraries that it needs itself.
-    aptGet(["install", "--yes", "--no-install-recommends", "libsystemd-shared"]);
+    const options = ["--yes", "--no-install-recommends", "--no-upgrade"];
+    aptGetFresh(["install", ...options, "libsystemd-shared"]);
     const args = ["--option", "APT::Sandbox::User=root", "download", ...packages];
-    const failure = aptGet(args, temporary);
+    const failure = aptGetFresh(args, temporary);
     if (failure !== undefined) return say(`apt-get could not download them:\n${failure}`);
     Deno.mkdirSync(folder, { recursive: true });
     for (const { name } of Deno.readDirSync(temporary)) {
@@ -83,6 +78,13 @@ function unpackResolved(): void {
   } finally {
     Deno.removeSync(temporary, { recursive: true });
   }
+}
+
+/** Runs apt-get, again with new lists if need be: they may be absent (containers) or too old. */
+function aptGetFresh(args: string[], cwd?: string): string | undefined {
+  if (aptGet(args, cwd) === undefined) return undefined;
+  aptGet(["update"]);
+  return aptGet(args, cwd);
 }
 
 /** Runs apt-get; its complaints when it fails. */
