@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError } from "@firezone/core/cli";
+import { withDirectory } from "@firezone/core/testing";
 import { loadDeviceId } from "./device_id.ts";
 import { readHardwareIds } from "./hardware_ids.ts";
 import { loadToken, TOKEN_VARIABLE } from "./token.ts";
@@ -49,12 +50,3 @@ Deno.test("hardware ids are optional and a shared serial number is none", () => 
     assertEquals(readHardwareIds(directory), { serial: "S1", uuid: "abc" });
   });
 });
-
-function withDirectory(run: (directory: string) => void): void {
-  const directory = Deno.makeTempDirSync();
-  try {
-    run(directory);
-  } finally {
-    Deno.removeSync(directory, { recursive: true });
-  }
-}

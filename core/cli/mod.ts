@@ -10,6 +10,7 @@ export * from "./identity.ts";
 export * from "./log_options.ts";
 export * from "./run.ts";
 export { fetchStatus, statusCommand, type StatusCommandOptions } from "./status_command.ts";
+export * from "./token.ts";
 export * from "./tunnel_options.ts";
 export * from "./values.ts";
 export { Secret } from "../secret.ts";

@@ -3,6 +3,7 @@
  * @module
  */
 export * from "./aead.ts";
+export * from "./directory.ts";
 export * from "./heap_growth.ts";
 export * from "./host.ts";
 export * from "./link.ts";
