@@ -1,9 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { selectAead } from "@firezone/core/crypto";
-import { ip, type IpAddress, PROTOCOL } from "@firezone/core/ip";
+import { ip, type IpAddress } from "@firezone/core/ip";
 import type { ClientResource, IpStack } from "@firezone/core/portal";
 import { seededRandom } from "@firezone/core/testing";
 import type { Millis } from "@firezone/core/units";
+import { makePacket } from "../core/ip/packet_fixtures.ts";
 import { ClientState } from "./client_state.ts";
 
 const OURS = { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") };
@@ -146,14 +147,17 @@ function start(resources: readonly ClientResource[], usesInternet = false) {
   };
 }
 
-/** Without checksums: nothing here looks at them. */
-function udpPacket(from: IpAddress, to: IpAddress, port = 80): Uint8Array {
-  const header = from.family === 4 ? 20 : 40;
-  const packet = new Uint8Array(header + 9);
-  if (from.family === 4) packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 64, PROTOCOL.udp]);
-  else packet.set([0x60, 0, 0, 0, 0, 9, PROTOCOL.udp, 64]);
-  packet.set(from.bytes, from.family === 4 ? 12 : 8);
-  packet.set(to.bytes, from.family === 4 ? 16 : 24);
-  packet.set([0x20, 0, port >> 8, port & 0xff, 0, 9], header);
-  return packet;
+function udpPacket(
+  { family, text }: IpAddress,
+  destination: IpAddress,
+  destinationPort = 80,
+): Uint8Array {
+  return makePacket({
+    version: family,
+    protocol: "udp",
+    source: text,
+    destination: destination.text,
+    destinationPort,
+    payload: new Uint8Array(1),
+  });
 }

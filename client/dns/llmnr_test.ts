@@ -3,7 +3,7 @@ import { readU16 } from "@firezone/core/bytes";
 import { ip, type IpAddress, PacketRef, Parse, parsePacket, PROTOCOL } from "@firezone/core/ip";
 import fc from "fast-check";
 import { queryBytes } from "../../core/testing/fake_dns.ts";
-import { transportChecksum } from "../../core/ip/packet_fixtures.ts";
+import { makePacket, transportChecksum } from "../../core/ip/packet_fixtures.ts";
 import { llmnrReply, looksLikeLlmnrQuery, parseLlmnrQuery } from "./llmnr.ts";
 
 const OURS = { 4: ip("100.64.0.1"), 6: ip("fd00:2021:1111::1") };
@@ -59,15 +59,20 @@ function looksLike(packet: Uint8Array): boolean {
     looksLikeLlmnrQuery(packet, ref);
 }
 
-/** From port 1024; without checksums. */
-function udpPacket(from: IpAddress, to: IpAddress, port: number, payload: Uint8Array): Uint8Array {
-  const header = from.family === 4 ? 20 : 40;
-  const packet = new Uint8Array(header + 8 + payload.length);
-  if (header === 20) packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 255, PROTOCOL.udp]);
-  else packet.set([0x60, 0, 0, 0, 0, 8 + payload.length, PROTOCOL.udp, 255]);
-  packet.set(from.bytes, header === 20 ? 12 : 8);
-  packet.set(to.bytes, header === 20 ? 16 : 24);
-  packet.set([4, 0, port >> 8, port & 0xff, 0, 8 + payload.length], header);
-  packet.set(payload, header + 8);
-  return packet;
+/** From port 1024. */
+function udpPacket(
+  { family, text }: IpAddress,
+  destination: IpAddress,
+  destinationPort: number,
+  payload: Uint8Array,
+): Uint8Array {
+  return makePacket({
+    version: family,
+    protocol: "udp",
+    source: text,
+    destination: destination.text,
+    sourcePort: 1024,
+    destinationPort,
+    payload,
+  });
 }
