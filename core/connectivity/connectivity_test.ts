@@ -206,6 +206,20 @@ Deno.test("only relayed candidates are taken back, and those of one relay alone 
   assertEquals(world.reaches(1), true);
 });
 
+Deno.test("a candidate that was taken back is not told again when all others are", () => {
+  const world = new World(2).connect();
+  const relayed = () => world.client.signalled.filter((one) => one.candidate.includes("typ relay"));
+  const gone = relayed()[0]!.candidate;
+  const used = gone.includes("203.0.113.1") ? 0 : 1;
+  world.client.node.updateRelays(world.network.now, [`relay-${used}`], []);
+  world.network.runFor(200);
+  world.client.signalled.length = 0;
+  assertEquals(world.upsert("client"), "renewed");
+  world.network.runFor(0);
+  assertEquals(relayed().length, 1);
+  assert(relayed()[0]!.candidate !== gone);
+});
+
 Deno.test("a connection whose relay stays does not notice that another one went or came", () => {
   const world = new World(2).connect();
   const relayed = world.client.signalled.find(({ candidate }) => candidate.includes("typ relay"))!;
