@@ -51,7 +51,7 @@ import type {
   FlowCreated,
 } from "@firezone/core/portal";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
-import { earlier, type Millis } from "@firezone/core/units";
+import { earlier, type Millis, NEVER } from "@firezone/core/units";
 import { CLIENT_ROUTES } from "./address_plan.ts";
 import { type ClientStatus, resourceStatus } from "./client_status.ts";
 import { looksLikeLlmnrQuery } from "./dns/llmnr.ts";
@@ -59,6 +59,7 @@ import { type DomainAtGateway, DomainNats } from "./domain_nats.ts";
 import { type DomainRecord, DomainTable } from "./domain_table.ts";
 import { Gateways } from "./gateways.ts";
 import { hasFamily } from "./ip_stack.ts";
+import { LostResources } from "./lost_resources.ts";
 import { PendingFlows } from "./pending_flows.ts";
 import { ResourceTable, type Route, sameAccess } from "./resource_table.ts";
 
@@ -101,6 +102,7 @@ export class ClientState {
   readonly #connectivity: Connectivity;
   readonly #resources = new ResourceTable();
   readonly #pending = new PendingFlows();
+  readonly #lost = new LostResources();
   readonly #domains = new DomainTable();
   readonly #nats = new DomainNats();
   readonly #gateways = new Gateways();
@@ -192,6 +194,7 @@ export class ClientState {
       .flatMap(({ resource, gatewayId }) => gatewayId ? { id: resource.id, gatewayId } : []);
     for (const route of this.#resources.routes()) route.detach();
     this.#pending.clear();
+    this.#lost.clear();
     this.#nats.clear();
     this.#gateways.clear();
     this.#dropEvents(isOfIdentity);
@@ -339,13 +342,15 @@ export class ClientState {
   handleTimeout(now: Millis): void {
     this.#connectivity.handleTimeout(now);
     this.#gateways.handleTimeout(now);
+    this.#askForLost(now);
     this.#drain();
   }
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
     if (this.#events.length > 0 || this.#packets.length > 0) return 0 as Millis;
-    return earlier(this.#connectivity.pollTimeout(), this.#gateways.pollTimeout());
+    const own = earlier(this.#gateways.pollTimeout(), this.#lost.pollTimeout());
+    return earlier(this.#connectivity.pollTimeout(), own);
   }
 
   /** The next datagram of the control path. */
@@ -474,7 +479,7 @@ export class ClientState {
       }
       case "goodbye":
         this.#connectivity.closeConnection(gatewayId);
-        return this.#onGatewayGone(gatewayId, "the gateway said goodbye");
+        return this.#onGatewayGone(gatewayId, "the gateway said goodbye", now);
       case "assigned-ips":
         return; // only clients say that
     }
@@ -522,6 +527,7 @@ export class ClientState {
   #removeResource(now: Millis, resourceId: string): void {
     const route = this.#resources.remove(resourceId);
     this.#pending.take(resourceId);
+    this.#lost.delete(resourceId);
     this.#nats.dropResource(resourceId);
     this.#dropEvents((event) => event.tag === "request-flow" && event.resourceId === resourceId);
     if (route?.gatewayId !== undefined) this.#leaveIfUnused(now, route.gatewayId);
@@ -613,6 +619,7 @@ export class ClientState {
 
   #onFlowFailed(now: Millis, resourceId: string, reason: string): void {
     this.#pending.refuse(resourceId);
+    if (reason !== "offline") this.#lost.delete(resourceId);
     const route = this.#resources.get(resourceId);
     if (!route) return;
     // Another gateway of the site may go on carrying others.
@@ -622,15 +629,29 @@ export class ClientState {
     this.#events.push({ tag: "flow-failed", resourceId, reason });
   }
 
-  #onGatewayGone(gatewayId: string, reason: string): void {
-    this.#detachFrom(gatewayId);
+  /** @param at when the gateway said so itself; its word is no use of the connection */
+  #onGatewayGone(gatewayId: string, reason: string, at = NEVER): void {
+    this.#detachFrom(gatewayId, at);
     this.#gateways.lose(gatewayId);
     this.#events.push({ tag: "gateway-failed", gatewayId, reason });
   }
 
-  #detachFrom(gatewayId: string): void {
+  /** What a connection that is being made carries is not lost yet, nor found again. */
+  #askForLost(now: Millis): void {
+    for (const resourceId of this.#lost.takeDue(now)) {
+      const route = this.#resources.get(resourceId);
+      if (route?.connection?.isEstablished) this.#lost.delete(resourceId);
+      else if (route && !route.connection && this.#pending.ask(now, resourceId)) {
+        this.#requestFlow(resourceId);
+      }
+    }
+  }
+
+  #detachFrom(gatewayId: string, at = NEVER): void {
     for (const route of this.#resources.routes()) {
-      if (route.gatewayId === gatewayId) route.detach();
+      if (route.gatewayId !== gatewayId) continue;
+      if (route.connection?.wasInUse(at)) this.#lost.add(route.resource.id);
+      route.detach();
     }
     this.#nats.dropGateway(gatewayId);
   }

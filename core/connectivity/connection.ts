@@ -93,6 +93,8 @@ export class Connection {
   #established = false;
   #failed = false;
   #idle = false;
+  /** When it was idle last. */
+  #wokeAt = -1 as Millis;
   /** Since the path was last seen answering. */
   #isRenewed = false;
   #lastActivity: Millis;
@@ -148,6 +150,14 @@ export class Connection {
   /** Whether a handshake was completed and the connection has not failed since. */
   get isEstablished(): boolean {
     return this.#established && !this.#failed;
+  }
+
+  /**
+   * Whether packets went through it lately, not counting one that came just now; still answered when
+   * it has failed or is closed.
+   */
+  wasInUse(before: Millis): boolean {
+    return this.#established && !this.#idle && this.#wokeAt < before;
   }
 
   /** Whether nothing was sent or received for a while. */
@@ -382,6 +392,7 @@ export class Connection {
     this.#lastActivity = now;
     if (!this.#idle) return;
     this.#idle = false;
+    this.#wokeAt = now;
     this.agent.setTiming(now, ICE_TIMING[this.#role].active);
     this.#drainAgent(now);
   }

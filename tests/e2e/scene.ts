@@ -172,12 +172,8 @@ export async function download(
   assertEquals(stdout.split(" ")[0], await testFileSum(bytes));
 }
 
-/**
- * Options of curl for a download during which something happens: slow enough to be under way then,
- * and a keep-alive every few seconds, because after an outage only what the client sends makes it
- * connect again.
- */
-export const SLOW: readonly string[] = ["--limit-rate", "1500k", "--keepalive-time", "5"];
+/** Options of curl for a download that is still under way when something happens. */
+export const SLOW: readonly string[] = ["--limit-rate", "1500k"];
 
 /** Waits until something is so. */
 export async function until(

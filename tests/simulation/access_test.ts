@@ -72,6 +72,7 @@ Deno.test("a resource that the portal took away is unreachable, and reachable wh
 
 Deno.test("the gateway says goodbye to a client whose last resource was revoked", () => {
   const world = connectedWorld();
+  world.offline.add(IDS.gateway);
   world.gateway.machine.handlePortalMessage(world.network.now, {
     tag: "reject-access",
     clientId: IDS.client,
@@ -84,6 +85,7 @@ Deno.test("the gateway says goodbye to a client whose last resource was revoked"
 
 Deno.test("access ends when it expires, without a word of the portal", () => {
   const world = connectedWorld(60);
+  world.offline.add(IDS.gateway);
   world.network.runFor(58_000);
   assertEquals(world.gateway.machine.status(world.network.now).peers.length, 1);
   world.network.runFor(3_000);
@@ -332,6 +334,7 @@ Deno.test("a gateway that carries nothing any more is told goodbye", () => {
 Deno.test("a resource is online with its gateway, and nobody knows any more once that is gone", () => {
   const world = connectedWorld();
   assertEquals(resourceStatus(world), ["online"]);
+  world.network.runFor(60_000); // who is idle does not ask for it again
   world.gateway.machine.shutDown(world.network.now);
   world.network.runFor(200);
   assertEquals(resourceStatus(world), ["unknown"]);
@@ -340,6 +343,7 @@ Deno.test("a resource is online with its gateway, and nobody knows any more once
 Deno.test("a site that is offline is so for five minutes, for all of its resources", () => {
   const world = connectedWorld();
   put(world, cidrResource(OTHER_RESOURCE, prefix("10.0.2.0/24")));
+  world.network.runFor(60_000); // who is idle does not ask for it again
   world.gateway.machine.shutDown(world.network.now);
   world.offline.add(IDS.gateway);
   world.network.runFor(200);

@@ -109,14 +109,50 @@ Deno.test("a gateway that starts anew without a word is back within three second
   }
 });
 
-Deno.test("a gateway that says goodbye is replaced with the next packet", () => {
+Deno.test("a gateway that says goodbye is replaced at once", () => {
   const world = connected({ moreGateways: [SECOND] });
   world.gateway.machine.shutDown(world.network.now);
   world.offline.add(gatewayId(0));
   world.network.runFor(200);
-  assertEquals(clientStatus(world).connections, []);
+  assertEquals(clientStatus(world).connections.map(({ peerId }) => peerId), [gatewayId(1)]);
   assert(timeToReach(world) < 1000);
   assertEquals(carrier(world), gatewayId(1));
+});
+
+Deno.test("who only receives is connected again, too, if it did lately", () => {
+  for (const wasIdle of [false, true]) {
+    const world = connected();
+    if (wasIdle) world.network.runFor(60_000);
+    world.offline.add(gatewayId(0));
+    world.gateway.machine.shutDown(world.network.now);
+    world.network.runFor(10_000);
+    assertEquals(clientStatus(world).connections, []);
+    world.offline.clear();
+    world.network.runFor(5_000);
+    const states = clientStatus(world).connections.map(({ state }) => state);
+    assertEquals(states, wasIdle ? [] : ["connected"]);
+  }
+});
+
+Deno.test("a gateway that starts anew is asked for all that it carried", () => {
+  const world = withSecondResource(connected());
+  world.restartGateway();
+  world.network.runFor(500);
+  assert(timeToReach(world) < 3000);
+  world.network.runFor(3000);
+  const gateways = clientStatus(world).resources.map(({ gatewayId }) => gatewayId);
+  assertEquals(gateways, [gatewayId(0), gatewayId(0)]);
+});
+
+Deno.test("a gateway that is gone for good is asked for no longer than a minute", () => {
+  const world = connected();
+  world.offline.add(gatewayId(0));
+  world.gateway.machine.shutDown(world.network.now);
+  world.network.runFor(120_000);
+  const before = count(world, "flow-failed");
+  assert(before > 1);
+  world.network.runFor(HOUR_MS);
+  assertEquals(count(world, "flow-failed"), before);
 });
 
 Deno.test("when a gateway dies its client is at another one within the ICE timeout", () => {
