@@ -10,13 +10,13 @@
  * @module
  */
 
-import { Command, InvalidArgumentError } from "@std/cli";
+import { Command } from "@std/cli";
 import { API_URL, Deployment } from "../demo/deployment.ts";
-import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
 import { ADDRESS } from "../demo/topology.ts";
 import type { Share } from "./arrivals.ts";
 import type { LoadOrders } from "./fairness_load.ts";
 import { type EndReport, PAYLOAD } from "./fairness_server.ts";
+import { positive, prepareBench } from "./prepare.ts";
 import { cpuSeconds, median, quantile } from "./tunnel_measures.ts";
 
 interface Options {
@@ -54,16 +54,7 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 /** Runs the bench with the arguments of the command line; returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const options = parseOptions(args);
-  try {
-    await ensurePrivileges(import.meta.filename!, args);
-  } catch (error) {
-    if (!(error instanceof PrivilegeError)) throw error;
-    console.error(`bench fairness: cannot run here: it ${error.message}`);
-    return 1;
-  }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => Deno.exit(130)); // The network goes away on unload.
-  }
+  if (!await prepareBench("fairness", import.meta.filename!, args, [])) return 1;
   const runs = { up: [] as FairnessResult[], down: [] as FairnessResult[], cpu: [] as number[] };
   for (let round = 1; round <= options.rounds; round++) {
     const { up, down, cpuSecondsPerGb } = await runOnce(options);
@@ -207,11 +198,6 @@ function table(up: FairnessResult, down: FairnessResult, { clients, mbits }: Opt
 }
 
 function parseOptions(args: readonly string[]): Options {
-  const positive = (text: string) => {
-    const value = Number(text);
-    if (value > 0) return value;
-    throw new InvalidArgumentError("Expected a number above zero.");
-  };
   return new Command("deno task bench fairness")
     .description("Measures how alike a gateway treats many active clients.")
     .option("--clients <n>", "active clients", positive, 100)

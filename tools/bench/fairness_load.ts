@@ -52,6 +52,8 @@ const HEADERS = 28;
 /** Of each client's socket: more would only hide that this process cannot keep up. */
 const BUFFERS = { receiveBuffer: 1 << 20, sendBuffer: 1 << 20 };
 const SETTLE_MS = 300;
+/** For what is under way when the server stops. */
+const LAST_MS = 50;
 const CONNECT_MS = 60_000;
 const POLL_MS = 2;
 
@@ -242,6 +244,8 @@ class Crowd {
     this.#arrivals.begin(performance.now());
     this.#tellAll(TAG.begin, perSecond);
     this.#serve(seconds * 1000, () => TICK_MS);
+    this.#tellAll(TAG.begin, 0);
+    this.#serve(LAST_MS, () => TICK_MS);
     const report: EndReport = { sent: this.#sent, shares: this.#arrivals.shares() };
     console.log(JSON.stringify(report));
     this.#report();

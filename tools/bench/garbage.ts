@@ -8,9 +8,8 @@
  * @module
  */
 
-import { Command, InvalidArgumentError } from "@std/cli";
-import { findCommand } from "@firezone/tests/requirements";
-import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
+import { Command } from "@std/cli";
+import { positive, prepareBench } from "./prepare.ts";
 import { measure, MEASURES } from "./tunnel_measures.ts";
 import { TunnelNetwork } from "./tunnel_systems.ts";
 
@@ -31,17 +30,7 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 /** Runs the bench with the arguments of the command line; returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
   const { seconds, json } = parseOptions(args);
-  try {
-    await ensurePrivileges(import.meta.filename!, args);
-  } catch (error) {
-    if (!(error instanceof PrivilegeError)) throw error;
-    console.error(`bench garbage: cannot run here: it ${error.message}`);
-    return 1;
-  }
-  if (findCommand("iperf3") === undefined) {
-    console.error("bench garbage: cannot run here: it needs the command iperf3");
-    return 1;
-  }
+  if (!await prepareBench("garbage", import.meta.filename!, args, ["iperf3"])) return 1;
   Deno.env.set("DENO_V8_FLAGS", V8_FLAGS); // for the programs
   await using network = await TunnelNetwork.create("bng", ["firezone"]);
   const [system] = network.systems;
@@ -122,11 +111,6 @@ export function allocated(log: string, from: number, until: number): number {
 }
 
 function parseOptions(args: readonly string[]): Options {
-  const positive = (text: string) => {
-    const value = Number(text);
-    if (value > 0) return value;
-    throw new InvalidArgumentError("Expected a number above zero.");
-  };
   return new Command("deno task bench garbage")
     .description("Measures what client and gateway allocate for each packet that they carry.")
     .option("--seconds <n>", "how long each direction is measured", positive, 10)

@@ -3,6 +3,7 @@
  * @module
  */
 
+import { InvalidArgumentError } from "@std/cli";
 import { findCommand } from "@firezone/tests/requirements";
 import { ensurePrivileges, PrivilegeError } from "../demo/privileges.ts";
 
@@ -35,4 +36,11 @@ export async function prepareBench(
     Deno.addSignalListener(signal, () => Deno.exit(130)); // The network goes away on unload.
   }
   return true;
+}
+
+/** Reads the argument of an option that wants a number above zero. */
+export function positive(text: string): number {
+  const value = Number(text);
+  if (value > 0) return value;
+  throw new InvalidArgumentError("Expected a number above zero.");
 }

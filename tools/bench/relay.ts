@@ -17,7 +17,7 @@
  */
 
 import { Command, InvalidArgumentError, Option } from "@std/cli";
-import { prepareBench } from "./prepare.ts";
+import { positive, prepareBench } from "./prepare.ts";
 import type { Direction } from "./relay_crowd.ts";
 import {
   type Cable,
@@ -166,11 +166,6 @@ function report(relays: readonly RunningRelay[], runs: readonly RelayRun[], opti
 }
 
 function parseOptions(args: readonly string[]): Options {
-  const positive = (text: string) => {
-    const value = Number(text);
-    if (value > 0) return value;
-    throw new InvalidArgumentError("Expected a number above zero.");
-  };
   const numbers = (text: string) =>
     text.split(",").map((part) => {
       const value = Number(part);

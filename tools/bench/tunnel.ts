@@ -10,7 +10,7 @@
  */
 
 import { Command, InvalidArgumentError } from "@std/cli";
-import { prepareBench } from "./prepare.ts";
+import { positive, prepareBench } from "./prepare.ts";
 import { chart } from "./tunnel_chart.ts";
 import {
   measure,
@@ -174,11 +174,6 @@ function parseOptions(args: readonly string[]): Options {
     const unknown = names.find((name) => !known.includes(name));
     if (unknown === undefined) return names;
     throw new InvalidArgumentError(`There is no ${unknown}; there are ${known.join(", ")}.`);
-  };
-  const positive = (text: string) => {
-    const value = Number(text);
-    if (value > 0) return value;
-    throw new InvalidArgumentError("Expected a number above zero.");
   };
   const parser = new Command("deno task bench tunnel")
     .description("Measures throughput, round trips and processor time of the tunnel and of others.")
