@@ -1,5 +1,5 @@
 /**
- * The relay's sockets: one per family for clients, one per family and allocation for peers.
+ * The loop of a relay's worker: waits for datagrams, has them judged, sends what follows from them.
  *
  *     ┌► epoll_wait, until the server's deadline
  *     │    control ─────────► orders of the main thread
@@ -16,48 +16,39 @@
  * both addresses and ports, so that a client stays with its worker as long as its own address does
  * and the set of sockets is complete. So nobody is served before {@link RelayLoop.serve}.
  *
- * Owns: sockets, buffers, `now`. Does not own: what is relayed, see `server.ts`.
+ * Owns: `now`, and whose turn it is. Does not own: what is relayed, see `server.ts`; sockets, see
+ * `sockets.ts`.
  * Cost: payloads are not copied; system calls are shared by the packets of a burst.
  * @module
  */
 
-import { type Family, type IpAddress, SocketAddress, SocketAddressCache } from "@firezone/core/ip";
-import {
-  Epoll,
-  type Fd,
-  OsError,
-  ReceiveSlots,
-  SendStructs,
-  UdpSocket,
-} from "@firezone/core/os/linux";
+import type { Family, IpAddress, SocketAddress } from "@firezone/core/ip";
+import { Epoll, type Fd, OsError, type UdpSocket } from "@firezone/core/os/linux";
 import { monotonicNow, wallClockNow } from "@firezone/core/runtime";
 import { type Logger, logger } from "@firezone/core/telemetry";
 import { CHANNEL_DATA_HEADER_LENGTH } from "@firezone/core/turn";
 import { after, type Millis, type UnixSeconds } from "@firezone/core/units";
+import type { RelayCommand } from "./allocator.ts";
 import { ForwardBatch } from "./forward_batch.ts";
 import { Forwarding } from "./forwarding.ts";
-import type { RelayCommand } from "./allocator.ts";
-import { type BufferedSender, BufferedSenders } from "./buffered_sender.ts";
 import type { LoopDrops } from "./report.ts";
 import { RequestLog } from "./request_log.ts";
 import type { RelayServer } from "./server.ts";
+import {
+  portOf,
+  type RelaySocket,
+  RelaySockets,
+  type RelaySocketsOptions,
+  SLOTS,
+} from "./sockets.ts";
 import type { WorkerMailbox } from "./worker_mailbox.ts";
 
 /** What a {@link RelayLoop} is made of. */
-export interface RelayLoopOptions {
+export interface RelayLoopOptions extends RelaySocketsOptions {
   /** The machine. */
   readonly server: RelayServer;
-  /** Address to bind to in each family that is served. */
-  readonly bind: ReadonlyMap<Family, IpAddress>;
-  /**
-   * Address to send from, where the sockets are bound to all of them: a machine with several must
-   * not answer from another one than it was asked at. Left out, the kernel chooses by route.
-   */
-  readonly sendFrom: ReadonlyMap<Family, IpAddress>;
   /** Where peers reach allocations. */
   readonly publicAddresses: ReadonlyMap<Family, IpAddress>;
-  /** Port for clients. */
-  readonly listenPort: number;
   /** Readable when {@link onControl} has something to do. */
   readonly controlFd: Fd;
   /** Takes commands of the main thread. */
@@ -72,33 +63,12 @@ export interface RelayLoopOptions {
   readonly onTurn: (durationMs: number, isExhausted: boolean) => void;
 }
 
-/** The sockets of an allocation. */
-interface AllocationSockets {
-  readonly id: number;
-  readonly byFamily: ReadonlyMap<Family, Socket>;
-}
-
-/** A socket to read from, and the queue through which it sends. */
-interface Socket {
-  readonly udp: UdpSocket;
-  readonly sender: BufferedSender;
-}
-
 const CONTROL_TOKEN = 0xffffffff;
 const SIBLINGS_TOKEN = 0xfffffffe;
-/** Added to the port for IPv6; port 0 stands for the listen socket. */
-const IPV6_TOKEN = 0x10000;
-/** Messages per read; with GRO each may be dozens of datagrams. */
-const SLOTS = 64;
 /** Packets of siblings per turn, each of which holds many. */
 const SIBLING_READS = 4;
 /** Datagrams after which a turn ends: some five milliseconds. */
 const TURN_DATAGRAMS = 2048;
-const LISTEN_BUFFER = 16 << 20;
-const ALLOCATION_BUFFER = 2 << 20;
-/** What may wait for a full socket. */
-const LISTEN_QUEUE = 8 << 20;
-const ALLOCATION_QUEUE = 1 << 20;
 /** While a socket is full, it is tried again so often. */
 const RETRY_MS = 1;
 /** How old the time of the wall clock may be. */
@@ -113,17 +83,11 @@ export class RelayLoop {
   readonly #log: Logger = logger("relay");
   readonly #requestLog = new RequestLog();
   readonly #epoll = new Epoll(256);
-  readonly #slots = new ReceiveSlots(SLOTS);
-  readonly #structs = { 4: new SendStructs(4), 6: new SendStructs(6) } as const;
-  readonly #addresses = new SocketAddressCache();
-  readonly #batch = new ForwardBatch(this.#slots.buffer);
-  readonly #senders = new BufferedSenders();
+  readonly #sockets: RelaySockets;
+  readonly #batch: ForwardBatch;
   readonly #forwarding = new Forwarding();
   readonly #siblings: WorkerMailbox | undefined;
   readonly #siblingBatch: ForwardBatch | undefined;
-  readonly #listen = new Map<Family, Socket>();
-  readonly #allocations = new Map<number, AllocationSockets>();
-  readonly #sendFrom = new Map<Family, SocketAddress>();
   #running = false;
   /** Sockets that are ready, in the epoll instance, and the first that had no read yet. */
   #events = 0;
@@ -142,16 +106,13 @@ export class RelayLoop {
   constructor(options: RelayLoopOptions) {
     this.#options = options;
     this.#server = options.server;
-    for (const [family, address] of options.sendFrom) {
-      this.#sendFrom.set(family, new SocketAddress(address, options.listenPort));
-    }
+    this.#sockets = new RelaySockets(this.#epoll, options);
+    this.#batch = new ForwardBatch(this.#sockets.buffer);
     this.#siblings = options.siblings;
     this.#siblingBatch = options.siblings && new ForwardBatch(options.siblings.buffer);
     this.#epoll.add(options.controlFd, CONTROL_TOKEN, { readable: true });
     try {
-      for (const family of options.bind.keys()) {
-        this.#listen.set(family, this.#openListen(family));
-      }
+      this.#sockets.openListen(options.siblings !== undefined);
     } catch (error) {
       this.close();
       throw error;
@@ -165,10 +126,7 @@ export class RelayLoop {
    * meant for another worker from now on, so it is thrown away and will be sent again.
    */
   serve(): void {
-    for (const [family, { udp }] of this.#listen) {
-      if (this.#siblings !== undefined) { for (let i = 0; i < 1000 && udp.receive() > 0; i++); }
-      this.#epoll.add(udp.fd, tokenOf(family, 0), { readable: true });
-    }
+    this.#sockets.watchListen(this.#siblings !== undefined);
     if (this.#siblings) this.#epoll.add(this.#siblings.fd, SIBLINGS_TOKEN, { readable: true });
   }
 
@@ -190,7 +148,7 @@ export class RelayLoop {
     this.#readWallClock(now);
     this.#left = TURN_DATAGRAMS;
     this.#isExhausted = false;
-    if (!isRoundOver) { for (const socket of this.#listen.values()) this.#read(now, socket, 0); }
+    if (!isRoundOver) { for (const socket of this.#sockets.listening) this.#read(now, socket, 0); }
     while (this.#nextEvent < this.#events && this.#left > 0) {
       this.#onReadable(now, this.#epoll.token(this.#nextEvent++));
     }
@@ -208,7 +166,7 @@ export class RelayLoop {
 
   /** What it has dropped so far. */
   get drops(): LoopDrops {
-    const { refused, queueFull } = this.#senders.counters;
+    const { refused, queueFull } = this.#sockets.senders.counters;
     const workerBusy = this.#siblings?.lost ?? 0;
     return { oversized: this.#oversized, refused, queueFull, workerBusy };
   }
@@ -222,21 +180,18 @@ export class RelayLoop {
 
   #waitMs(): number {
     const wait = Math.max(0, this.#server.pollTimeout() - this.#endedAt);
-    return this.#senders.isBlocked ? Math.min(wait, RETRY_MS) : wait;
+    return this.#sockets.senders.isBlocked ? Math.min(wait, RETRY_MS) : wait;
   }
 
   #onReadable(now: Millis, token: number): void {
     if (token === CONTROL_TOKEN) return this.#options.onControl();
     if (token === SIBLINGS_TOKEN) return this.#readSiblings(now);
-    const family = (token & IPV6_TOKEN) === 0 ? 4 : 6;
-    const port = token & 0xffff;
-    const sockets = port === 0 ? this.#listen : this.#allocations.get(port)?.byFamily;
-    const socket = sockets?.get(family);
+    const socket = this.#sockets.byToken(token);
     // Otherwise it was closed earlier in this turn.
-    if (socket !== undefined) this.#read(now, socket, port);
+    if (socket !== undefined) this.#read(now, socket, portOf(token));
   }
 
-  #read(now: Millis, { udp }: Socket, port: number): void {
+  #read(now: Millis, { udp }: RelaySocket, port: number): void {
     const messages = udp.receive();
     if (port === 0) this.#server.noteBacklog(messages === SLOTS);
     for (let m = 0; m < messages; m++) {
@@ -292,7 +247,7 @@ export class RelayLoop {
       while (mailbox.next()) {
         const { family, peerPort, port, start, end } = mailbox;
         const { bytes } = this.#options.publicAddresses.get(family)!;
-        const peer = this.#addresses.get(family, bytes, 0, peerPort);
+        const peer = this.#sockets.addresses.get(family, bytes, 0, peerPort);
         this.#left--;
         if (this.#server.handlePeerInput(now, peer, port, start, end, this.#forwarding)) {
           this.#forward(this.#siblingBatch!, mailbox.buffer, mailbox.ecn);
@@ -309,7 +264,7 @@ export class RelayLoop {
     if (direction === "client") {
       if (CHANNEL_DATA_HEADER_LENGTH + end - start > MAX_DATAGRAM) this.#oversized++;
       else {
-        const { sender } = this.#listen.get(family)!;
+        const { sender } = this.#sockets.listen(family)!;
         batch.addFramed(sender, destination, ecn, channel, start, end);
       }
       return;
@@ -319,57 +274,39 @@ export class RelayLoop {
       this.#siblings?.put(port, allocationPort, family, ecn, buf, start, end);
       return;
     }
-    const socket = this.#allocations.get(allocationPort)?.byFamily.get(family);
+    const socket = this.#sockets.allocation(allocationPort, family);
     if (socket !== undefined) batch.add(socket.sender, destination, ecn, start, end);
   }
 
   /** Lets go what was collected, opens and closes sockets, sends answers. */
   #settle(now: Millis): void {
     const server = this.#server;
-    this.#senders.retry();
+    this.#sockets.senders.retry();
     this.#batch.flush();
     this.#siblingBatch?.flush();
     this.#siblings?.flush();
     for (let command; (command = server.pollCommand()) !== undefined;) {
       this.#requestLog.noteCommand(command);
       if (command.tag === "create-allocation") this.#create(now, command);
-      else this.#free(command);
+      else if (this.#sockets.closeAllocation(command)) this.#options.onEnded(command);
     }
     for (let transmit; (transmit = server.pollTransmit()) !== undefined;) {
       this.#requestLog.noteAnswer(transmit);
       const { destination, payload } = transmit;
-      this.#listen.get(destination.family)?.sender.send(destination, payload);
+      this.#sockets.listen(destination.family)?.sender.send(destination, payload);
     }
   }
 
   #create(now: Millis, command: RelayCommand): void {
-    const { id, port, families } = command;
-    const byFamily = new Map<Family, Socket>();
     try {
-      for (const family of families) {
-        const socket = this.#open(family, port, ALLOCATION_BUFFER, ALLOCATION_QUEUE, false);
-        byFamily.set(family, socket);
-        this.#epoll.add(socket.udp.fd, tokenOf(family, port), { readable: true });
-      }
+      this.#sockets.openAllocation(command);
     } catch (error) {
       if (!(error instanceof OsError)) throw error;
-      for (const socket of byFamily.values()) socket.udp.close();
-      this.#complain(now, port, error);
-      return this.#server.handleAllocationFailed(now, id);
+      this.#complain(now, command.port, error);
+      return this.#server.handleAllocationFailed(now, command.id);
     }
-    this.#allocations.set(port, { id, byFamily });
-    this.#server.handleAllocationCreated(now, id);
+    this.#server.handleAllocationCreated(now, command.id);
     this.#options.onAllocated(command);
-  }
-
-  #free(command: RelayCommand): void {
-    const { id, port } = command;
-    const sockets = this.#allocations.get(port);
-    // It was given up before it was opened.
-    if (sockets?.id !== id) return;
-    this.#allocations.delete(port);
-    for (const socket of sockets.byFamily.values()) close(socket);
-    this.#options.onEnded(command);
   }
 
   /** Many clients may meet the same trouble, such as too few descriptors, again and again. */
@@ -379,52 +316,12 @@ export class RelayLoop {
     this.#log.warn("Cannot open an allocation's port", { port, reason: error.message });
   }
 
-  #openListen(family: Family): Socket {
-    const isShared = this.#siblings !== undefined;
-    return this.#open(family, this.#options.listenPort, LISTEN_BUFFER, LISTEN_QUEUE, isShared);
-  }
-
-  #open(
-    family: Family,
-    port: number,
-    bufferSize: number,
-    queueSize: number,
-    isShared: boolean,
-  ): Socket {
-    const udp = UdpSocket.open({
-      family,
-      address: this.#options.bind.get(family)!,
-      port,
-      receiveBuffer: bufferSize,
-      sendBuffer: bufferSize,
-      reusePort: isShared,
-      localAddresses: false,
-      slots: this.#slots,
-      structs: this.#structs[family],
-      addresses: this.#addresses,
-    });
-    return { udp, sender: this.#senders.open(udp, this.#sendFrom.get(family), queueSize) };
-  }
-
   /** Closes all sockets. */
   close(): void {
-    for (const { byFamily } of this.#allocations.values()) {
-      for (const socket of byFamily.values()) close(socket);
-    }
-    for (const socket of this.#listen.values()) close(socket);
+    this.#sockets.close();
     this.#epoll.close();
   }
 }
 
-/** The kernel takes closed descriptors out of the interest list. */
-function close({ udp, sender }: Socket): void {
-  sender.close();
-  udp.close();
-}
-
 /** The largest datagram that IPv4 can carry. */
 const MAX_DATAGRAM = 65_507;
-
-function tokenOf(family: Family, port: number): number {
-  return family === 4 ? port : port | IPV6_TOKEN;
-}

@@ -43,7 +43,7 @@ export const SHELLS: readonly string[] = [
   ...inside("relay", ["main.ts", "cli.ts", "config.ts", "cloud_metadata.ts", "host.ts"]),
   ...inside("relay", ["operations.ts", "telemetry.ts", "control.ts", "report_collector.ts"]),
   ...inside("relay", ["relay_worker.ts", "loop.ts", "listen_port.ts", "buffered_sender.ts"]),
-  ...inside("relay", ["worker_mailbox.ts", "forward_batch.ts"]),
+  ...inside("relay", ["worker_mailbox.ts", "forward_batch.ts", "sockets.ts"]),
   ...inside("portal", ["main.ts", "cli.ts", "server.ts", "config_file.ts", "sqlite_store.ts"]),
 ];
 
