@@ -2,7 +2,7 @@
  * A flood of garbage and of requests without credentials, from 65,536 addresses, while one channel
  * carries data: `deno task soak flood [--json]`.
  *
- * First the channel alone, then under the flood. The relay runs as operators run it, with a thread per
+ * First the channel alone, then under the flood, which goes on for some seconds before that counts. The relay runs as operators run it, with a thread per
  * processor, in a namespace of its own.
  * @module
  */
@@ -31,6 +31,8 @@ const SIZE = 1200;
 /** Packets on the channel that are sent at once. */
 const BURST = 10;
 const MEGABYTE = 1e6;
+/** How long the flood runs before anything is counted: what it needs of the relay is compiled then. */
+const WARM_UP_SECONDS = 4;
 /** Caches fill up at first; what grows in the second half beyond chance is a leak. */
 const MOST_GROWTH_MB = 24;
 
@@ -72,9 +74,13 @@ export async function flood(options: FloodOptions, figures: Figures): Promise<vo
 
   const calm = await load.run({ ...flow, seconds: 1 }, [pid]);
   figures.add("lost without a flood", loss(calm), "%", 1);
-  const flooding = network.spawnLoad("flood", floodCommand(relay.server, rate, seconds + 1));
+  const flooding = network.spawnLoad(
+    "flood",
+    floodCommand(relay.server, rate, WARM_UP_SECONDS + seconds),
+  );
   using memory = new MemoryWatch(() => residentBytes(pid));
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await new Promise((resolve) => setTimeout(resolve, WARM_UP_SECONDS * 1000));
+  memory.most = 0;
   const cpuBefore = cpuSeconds([pid]);
   const up = await load.run({ ...flow, seconds: seconds / 2 }, [pid]);
   const firstHalf = memory.most;
