@@ -123,7 +123,9 @@ export class RelayNetwork implements AsyncDisposable {
       "firezone-relay",
       [
         ...pinned(options.core),
-        ...[Deno.execPath(), "run", "-A", main, "--health-check-addr", "off"],
+        // As executables are made, see `tools/compile.ts`.
+        ...[Deno.execPath(), "run", "-A", "--v8-flags=--max-semi-space-size=4", main],
+        ...["--health-check-addr", "off"],
         ...["--listen-port", String(OUR_PORT), "--stamp-secret", STAMP_SECRET],
         ...["--public-ip4-addr", ADDRESS.relay, "--public-ip6-addr", ADDRESS.relay6],
         ...options.args ?? [],
