@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { Deployment } from "@firezone/tools/deployment";
+import type { Deployment } from "@firezone/tools/deployment";
 import type { CommandResult } from "@firezone/tools/netns";
 import { ADDRESS } from "@firezone/tools/topology";
 import { NotifyListener } from "../../core/os/linux/testing/notify_listener.ts";
 import { requires } from "../requirements.ts";
-import { takeSnapshot } from "./snapshot.ts";
+import { inScene } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft");
 const root = new URL("../../", import.meta.url).pathname;
@@ -14,11 +14,15 @@ const PAGE_MS = 10_000;
 const ONLY_NET_ADMIN = ["setpriv", "--bounding-set", "-all,+net_admin", "--"];
 
 Deno.test("CAP_NET_ADMIN is all that client and gateway need", needs, async (t) => {
-  await using deployment = await Deployment.create({ prefix: "fzt" });
+  await inScene({ prefix: "fzt", isEmpty: true }, (deployment) => runUnprivileged(t, deployment));
+});
+
+Deno.test("what operators ask of running programs", needs, async (t) => {
+  await inScene({ prefix: "fzt", isEmpty: true }, (deployment) => askPrograms(t, deployment));
+});
+
+async function runUnprivileged(t: Deno.TestContext, deployment: Deployment): Promise<void> {
   const { topology } = deployment;
-  const snapshots = () =>
-    Promise.all(["client", "gateway"].map((name) => takeSnapshot(topology.get(name))));
-  const before = await snapshots();
   await deployment.startReady("portal");
   await deployment.startReady("relay");
   for (const name of ["gateway", "client"] as const) {
@@ -51,19 +55,9 @@ Deno.test("CAP_NET_ADMIN is all that client and gateway need", needs, async (t) 
       assertEquals(/[A-Za-z0-9+/]{43}|\b[a-z2-7]{22}\b/.exec(log)?.[0], undefined, name);
     }
   });
+}
 
-  await t.step("nothing stays behind", async () => {
-    for (const name of ["client", "gateway"] as const) {
-      const process = deployment.process(name);
-      process.signal("SIGTERM");
-      assertEquals((await process.ended).code, 0, process.lines.join("\n"));
-    }
-    assertEquals(await snapshots(), before);
-  });
-});
-
-Deno.test("what operators ask of running programs", needs, async (t) => {
-  await using deployment = await Deployment.create({ prefix: "fzt" });
+async function askPrograms(t: Deno.TestContext, deployment: Deployment): Promise<void> {
   const { topology, folder } = deployment;
   for (const name of ["portal", "relay"] as const) await deployment.startReady(name);
   await deployment.startReady("gateway", {
@@ -171,4 +165,4 @@ Deno.test("what operators ask of running programs", needs, async (t) => {
     assertEquals((await client.ended).code, 0, client.lines.join("\n"));
     assertMatch(client.lines.join("\n"), /Tunnel ready/);
   });
-});
+}
