@@ -3,13 +3,15 @@
  * on, and clients' addresses masqueraded, in a table of our own.
  *
  * The table belongs to this process: the kernel removes it when the process ends, however it ends.
- * Switches that were off are switched off again when the program ends in order.
+ * Switches that were off are switched off again when the program ends; after one that was killed,
+ * its successor does that.
  * @module
  */
 
 import { prefix } from "@firezone/core/ip";
 import { ConfigError } from "@firezone/core/cli";
 import {
+  networkNamespaceCookie,
   type NfChain,
   NfPriority,
   type NfRule,
@@ -36,12 +38,16 @@ const SWITCHES = [
  *
  * A switch that may not be set is the administrator's business, as in a container: it is logged.
  *
+ * @param journal file for the switches' former values, see {@link Sysctls}
  * @throws ConfigError when the table cannot be written
  */
-export function setUpForwarding(interfaceName: string): () => void {
+export function setUpForwarding(
+  interfaceName: string,
+  journal: string | undefined = defaultJournal(),
+): () => void {
   const log = logger("gateway", "forwarding");
   const tables = writeTable(interfaceName, log);
-  const switches = new Sysctls();
+  const switches = new Sysctls(journal === undefined ? {} : { journal });
   for (const name of SWITCHES) {
     try {
       switches.write(name, "1");
@@ -54,6 +60,12 @@ export function setUpForwarding(interfaceName: string): () => void {
     tables.removeTable("inet", TABLE_NAME);
     tables.close();
   };
+}
+
+/** Switches belong to a network namespace, and so does what they were. */
+function defaultJournal(): string | undefined {
+  const namespace = networkNamespaceCookie();
+  return namespace && `/run/firezone/forwarding-${namespace}.json`;
 }
 
 /** Writes our table; the result keeps it alive. @throws ConfigError when that is not possible */

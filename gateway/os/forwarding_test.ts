@@ -49,3 +49,20 @@ Deno.test({
     });
   },
 });
+
+Deno.test({
+  name: "setUpForwarding puts back what a gateway that was killed had switched on",
+  ...requires("linux", "root", "namespaces", "ip"),
+  fn() {
+    const journal = Deno.makeTempFileSync();
+    using ns = new TestNetns("fw-kill");
+    ns.enter(() => {
+      const forwarding = () => new Sysctls().read("net/ipv4/ip_forward");
+      const killed = new Sysctls({ journal });
+      killed.write("net/ipv4/ip_forward", "1");
+      setUpForwarding("tun-firezone", journal)();
+      assertEquals(forwarding(), "0");
+    });
+    assertThrows(() => Deno.statSync(journal), Deno.errors.NotFound);
+  },
+});

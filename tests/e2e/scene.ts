@@ -18,7 +18,7 @@ export interface SceneOptions {
   readonly network?: TopologyOptions;
   /** Starts no program. */
   readonly isEmpty?: boolean;
-  /** A gateway is killed, and the next cannot know whether forwarding was on before it. */
+  /** A gateway is killed and none comes after it, to put back whether packets are forwarded. */
   readonly losesForwarding?: boolean;
 }
 

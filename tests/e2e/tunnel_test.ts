@@ -173,7 +173,7 @@ async function useTunnel(t: Deno.TestContext, deployment: Deployment): Promise<v
 }
 
 Deno.test("after kill -9 the next start works and its end leaves nothing", needs, async () => {
-  await inScene({ prefix: "fzk", losesForwarding: true }, async (deployment) => {
+  await inScene({ prefix: "fzk" }, async (deployment) => {
     await readPageOf(deployment, ADDRESS.web[0]);
     for (const name of ["gateway", "client"] as const) await kill(deployment, name);
     for (const name of ["gateway", "client"] as const) await deployment.startReady(name);

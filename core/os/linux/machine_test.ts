@@ -49,7 +49,7 @@ Deno.test("Sysctls writes, remembers the first value and puts it back", () => {
     const file = (name: string) => Deno.readTextFileSync(`${root}/${name}`);
     Deno.writeTextFileSync(`${root}/forward`, "0\n");
     Deno.writeTextFileSync(`${root}/gone`, "0\n");
-    const sysctls = new Sysctls(root);
+    const sysctls = new Sysctls({ root });
     assertEquals(sysctls.write("forward", "0"), "exists");
     assertEquals(sysctls.write("forward", "1"), "done");
     assertEquals(sysctls.write("forward", "2"), "done");
@@ -62,6 +62,46 @@ Deno.test("Sysctls writes, remembers the first value and puts it back", () => {
     assertEquals(sysctls.restore(), []);
     Deno.mkdirSync(`${root}/folder`);
     assertThrows(() => sysctls.write("folder", "1"), OsError, `read ${root}/folder`);
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("Sysctls puts back what a predecessor that was killed has changed", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const file = (name: string) => Deno.readTextFileSync(`${root}/${name}`);
+    const journal = `${root}/run/journal.json`;
+    Deno.writeTextFileSync(`${root}/forward`, "0\n");
+    Deno.writeTextFileSync(`${root}/other`, "7\n");
+    const killed = new Sysctls({ root, journal });
+    killed.write("forward", "1");
+
+    const successor = new Sysctls({ root, journal });
+    assertEquals(successor.write("forward", "1"), "exists");
+    assertEquals(successor.write("other", "8"), "done");
+    assertEquals(JSON.parse(Deno.readTextFileSync(journal)), { forward: "0", other: "7" });
+    assertEquals(successor.restore(), []);
+    assertEquals([file("forward"), file("other")], ["0", "7"]);
+    assertEquals([...Deno.readDirSync(`${root}/run`)], [], "the journal is over");
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("Sysctls works with a journal that makes no sense, or cannot be written", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    Deno.writeTextFileSync(`${root}/forward`, "0\n");
+    const journal = `${root}/journal.json`;
+    for (const text of ["", "{", "null", "[1]", '{"../escape":"1","forward":3}']) {
+      Deno.writeTextFileSync(journal, text);
+      assertEquals(new Sysctls({ root, journal }).restore(), [], text);
+    }
+    const nowhere = new Sysctls({ root, journal: `${root}/forward/journal.json` });
+    assertEquals(nowhere.write("forward", "1"), "done");
+    assertEquals(nowhere.restore(), []);
+    assertEquals(Deno.readTextFileSync(`${root}/forward`), "0");
   } finally {
     Deno.removeSync(root, { recursive: true });
   }

@@ -47,7 +47,8 @@ export {
 } from "./rtnetlink_codec.ts";
 export { parseResolvConf, type ResolvConf, toNameserver, withNameservers } from "./resolv_conf.ts";
 export { ServiceManager } from "./sd_notify.ts";
-export { Sysctls } from "./sysctl.ts";
+export { networkNamespaceCookie } from "./network_namespace.ts";
+export { Sysctls, type SysctlsOptions } from "./sysctl.ts";
 export { MAX_PIPE_PACKET, ThreadPipe, ThreadPipeReader, ThreadPipeWriter } from "./thread_pipe.ts";
 export { TUN_READ_SIZE, type TunCounters, TunDevice, TunWrite, VIRTIO_HEADER_SIZE } from "./tun.ts";
 export { UdpSocket, type UdpSocketOptions } from "./udp.ts";
