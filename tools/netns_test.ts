@@ -23,7 +23,11 @@ Deno.test(
       assert(route.stdout.includes("dev eth0"), route.stdout);
 
       // A shell with a child of its own, which has to go as well.
-      const shell = net.get("b").spawn("shell", ["sh", "-c", "echo up; trap '' TERM; sleep 1000"]);
+      const shell = net.get("b").spawn("shell", [
+        "sh",
+        "-c",
+        "trap '' TERM; sleep 1000 & echo up; wait",
+      ]);
       assertEquals(await shell.waitForLine(/^up$/, 5_000), "up");
       pid = shell.pid;
       assertEquals((await net.get("b").pids()).length, 2);
