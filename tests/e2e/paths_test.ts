@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Deployment } from "@firezone/tools/deployment";
 import { ADDRESS } from "@firezone/tools/topology";
 import { requires } from "../requirements.ts";
-import { atOnce, download, inScene, pause, readPage, SLOW } from "./scene.ts";
+import { assertNoWarnings, atOnce, download, inScene, pause, readPage, SLOW } from "./scene.ts";
 
 const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "curl");
 const SMALL_FILE_BYTES = 100_000;
@@ -26,6 +26,7 @@ Deno.test("files arrive whole on many kinds of network", needs, async (t) => {
         for (const address of ADDRESS.web) await readPage(deployment, address);
         await download(deployment, ADDRESS.web[0]);
         await deployment.untilPath("relayed");
+        assertNoWarnings(deployment);
       }),
     "where the Internet has IPv4 alone": () => useOneFamily("IPv4"),
     "where the Internet has IPv6 alone": () => useOneFamily("IPv6"),
@@ -44,6 +45,7 @@ async function useOneFamily(onlyFamily: "IPv4" | "IPv6"): Promise<void> {
     await deployment.resetClient();
     for (const address of ADDRESS.web) await readPage(deployment, address);
     await deployment.untilPath("relayed");
+    assertNoWarnings(deployment);
   });
 }
 
@@ -77,6 +79,7 @@ Deno.test("several files arrive whole at the same time", needs, async () => {
   await inScene({ prefix: "fze-many" }, async (deployment) => {
     const addresses = [...ADDRESS.web, ...ADDRESS.web];
     await Promise.all(addresses.map((address) => download(deployment, address)));
+    assertNoWarnings(deployment);
   });
 });
 
@@ -132,5 +135,6 @@ Deno.test("a file arrives whole although a fifth of all packets is lost", needs,
     const bbr = "echo bbr > /proc/sys/net/ipv4/tcp_congestion_control";
     const { code } = await deployment.topology.get("web").run(["sh", "-c", bbr]);
     await download(deployment, ADDRESS.web[0], code === 0 ? {} : { bytes: SMALL_FILE_BYTES });
+    assertNoWarnings(deployment);
   });
 });

@@ -193,6 +193,14 @@ export async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Where nothing went wrong, client and gateway have nothing to warn of. */
+export function assertNoWarnings(deployment: Deployment): void {
+  for (const name of ["client", "gateway"] as const) {
+    const lines = Deno.readTextFileSync(`${deployment.folder}/${name}.log`).split("\n");
+    assertEquals(lines.filter((line) => /^\S+ +(WARN|ERROR) /.test(line)), [], name);
+  }
+}
+
 /** Tells a figure exactly, which is asserted only roughly. */
 export function report(what: string, ms: number): void {
   console.log(`    measured: ${what}: ${Math.round(ms)} ms`);

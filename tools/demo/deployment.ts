@@ -322,9 +322,9 @@ export class Deployment implements AsyncDisposable {
   async resetClient(): Promise<void> {
     const client = this.process("client");
     const since = client.lineCount;
+    const start = performance.now();
     client.signal("SIGHUP");
     await client.waitForLine(/SIGHUP/, READY_MS, since);
-    const start = performance.now();
     // What was connected is connected anew at once: only older handshakes must be gone.
     await this.untilStatus(
       "client",
