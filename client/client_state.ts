@@ -651,6 +651,7 @@ export class ClientState {
     for (const route of this.#resources.routes()) {
       if (route.gatewayId !== gatewayId) continue;
       if (route.connection?.wasInUse(at)) this.#lost.add(route.resource.id);
+      this.#pending.hurry(route.resource.id);
       route.detach();
     }
     this.#nats.dropGateway(gatewayId);

@@ -47,6 +47,12 @@ export class PendingFlows {
     return true;
   }
 
+  /** Whoever was asked for is gone, so that the next request need not wait for its time. */
+  hurry(resourceId: string): void {
+    const flow = this.#flows.get(resourceId);
+    if (flow) flow.nextRequestAt = 0 as Millis;
+  }
+
   /** Whether an answer is awaited for a resource. */
   has(resourceId: string): boolean {
     return this.#flows.get(resourceId)?.isAwaited ?? false;

@@ -46,3 +46,13 @@ Deno.test("PendingFlows keeps the newest packets", () => {
   assertEquals(packets.length, MAX_PACKETS_PER_RESOURCE);
   assertEquals(packets[0], packet(2));
 });
+
+Deno.test("PendingFlows asks at once, and keeps what waits, when who was asked for is gone", () => {
+  const flows = new PendingFlows();
+  flows.hurry("a");
+  add(flows, 0, "a", 0);
+  flows.hurry("a");
+  assertEquals(add(flows, 1, "a", 1), true);
+  assertEquals(add(flows, 2, "a", 2), false);
+  assertEquals(flows.take("a"), [packet(0), packet(1), packet(2)]);
+});
