@@ -41,7 +41,13 @@ export class Arrivals {
 
   /** Starts anew. */
   begin(nowMs: number): void {
-    for (const column of [this.#packets, this.#gap, this.#starved]) column.fill(0);
+    this.#packets.fill(0);
+    this.beginGaps(nowMs);
+  }
+
+  /** Starts the gaps anew; packets go on counting. */
+  beginGaps(nowMs: number): void {
+    for (const column of [this.#gap, this.#starved]) column.fill(0);
     this.#last.fill(nowMs);
     this.#lastBusy.fill(0);
     this.#now = nowMs;

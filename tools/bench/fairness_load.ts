@@ -52,6 +52,8 @@ const HEADERS = 28;
 /** Of each client's socket: more would only hide that this process cannot keep up. */
 const BUFFERS = { receiveBuffer: 1 << 20, sendBuffer: 1 << 20 };
 const SETTLE_MS = 300;
+/** The beginning of a direction, in which code is compiled that nobody ran before: no gaps count. */
+const WARM_UP_MS = 500;
 /** For what is under way when the server stops. */
 const LAST_MS = 50;
 const CONNECT_MS = 60_000;
@@ -243,7 +245,9 @@ class Crowd {
     const { seconds, perSecond } = this.#orders;
     this.#arrivals.begin(performance.now());
     this.#tellAll(TAG.begin, perSecond);
-    this.#serve(seconds * 1000, () => TICK_MS);
+    this.#serve(WARM_UP_MS, () => TICK_MS);
+    this.#arrivals.beginGaps(performance.now());
+    this.#serve(seconds * 1000 - WARM_UP_MS, () => TICK_MS);
     this.#tellAll(TAG.begin, 0);
     this.#serve(LAST_MS, () => TICK_MS);
     const report: EndReport = { sent: this.#sent, shares: this.#arrivals.shares() };
