@@ -7,6 +7,16 @@
  * @module
  */
 
+const USAGE = `Usage: deno task bench [bench | files] [options]
+
+  micro     what a packet costs in each part of the packet path (default)
+  tunnel    the tunnel beside wireguard-go: rates, round trips, processor time
+  relay     the relay beside coturn
+  fairness  a gateway with many active clients
+  garbage   what the running programs allocate for a packet
+
+Each has options: deno task bench tunnel --help. Files x_bench.ts go to deno bench.`;
+
 /** Benches by name; loaded only when asked for. */
 const PROGRAMS: Readonly<Record<string, string>> = {
   micro: "./bench/micro.ts",
@@ -20,6 +30,10 @@ if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: readonly string[]): Promise<number> {
   const [first = "micro"] = args;
+  if (first === "--help" || first === "-h") {
+    console.log(USAGE);
+    return 0;
+  }
   if (isForDenoBench(first)) return await denoBench(args);
   const isOption = first.startsWith("-");
   const program = PROGRAMS[isOption ? "micro" : first];
