@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { withDirectory } from "../../testing/directory.ts";
 import { Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 import { errnoName, OsError } from "./errno.ts";
 import { raiseFileLimit } from "./limits.ts";
@@ -44,8 +45,7 @@ Deno.test({
 });
 
 Deno.test("Sysctls writes, remembers the first value and puts it back", () => {
-  const root = Deno.makeTempDirSync();
-  try {
+  withDirectory((root) => {
     const file = (name: string) => Deno.readTextFileSync(`${root}/${name}`);
     Deno.writeTextFileSync(`${root}/forward`, "0\n");
     Deno.writeTextFileSync(`${root}/gone`, "0\n");
@@ -62,14 +62,11 @@ Deno.test("Sysctls writes, remembers the first value and puts it back", () => {
     assertEquals(sysctls.restore(), []);
     Deno.mkdirSync(`${root}/folder`);
     assertThrows(() => sysctls.write("folder", "1"), OsError, `read ${root}/folder`);
-  } finally {
-    Deno.removeSync(root, { recursive: true });
-  }
+  });
 });
 
 Deno.test("Sysctls puts back what a predecessor that was killed has changed", () => {
-  const root = Deno.makeTempDirSync();
-  try {
+  withDirectory((root) => {
     const file = (name: string) => Deno.readTextFileSync(`${root}/${name}`);
     const journal = `${root}/run/journal.json`;
     Deno.writeTextFileSync(`${root}/forward`, "0\n");
@@ -84,14 +81,11 @@ Deno.test("Sysctls puts back what a predecessor that was killed has changed", ()
     assertEquals(successor.restore(), []);
     assertEquals([file("forward"), file("other")], ["0", "7"]);
     assertEquals([...Deno.readDirSync(`${root}/run`)], [], "the journal is over");
-  } finally {
-    Deno.removeSync(root, { recursive: true });
-  }
+  });
 });
 
 Deno.test("Sysctls works with a journal that makes no sense, or cannot be written", () => {
-  const root = Deno.makeTempDirSync();
-  try {
+  withDirectory((root) => {
     Deno.writeTextFileSync(`${root}/forward`, "0\n");
     const journal = `${root}/journal.json`;
     for (const text of ["", "{", "null", "[1]", '{"../escape":"1","forward":3}']) {
@@ -102,7 +96,5 @@ Deno.test("Sysctls works with a journal that makes no sense, or cannot be writte
     assertEquals(nowhere.write("forward", "1"), "done");
     assertEquals(nowhere.restore(), []);
     assertEquals(Deno.readTextFileSync(`${root}/forward`), "0");
-  } finally {
-    Deno.removeSync(root, { recursive: true });
-  }
+  });
 });
