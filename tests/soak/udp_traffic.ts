@@ -34,6 +34,8 @@ export interface UdpCounts {
   damaged: number;
   /** After a later one of the same flow, or once more. */
   disordered: number;
+  /** The first few of those that were not right. */
+  readonly examples: string[];
 }
 
 /** What the sending end prints. */
@@ -56,29 +58,34 @@ const PATIENCE_MS = 100;
 const MAX_RUN = 20;
 /** Flows of a run are numbered from here on, times the run. */
 const RUN = 1000;
+const MAX_EXAMPLES = 10;
 /** In the place of a flow: asks for the counts of the run whose number follows. */
 const QUESTION = 0xffff_ffff;
 const BUFFERS = { receiveBuffer: 8 << 20, sendBuffer: 8 << 20 };
 
 /** Checks the datagrams of many flows. */
 class Checker {
-  readonly counts: UdpCounts = { right: 0, damaged: 0, disordered: 0 };
+  readonly counts: UdpCounts = { right: 0, damaged: 0, disordered: 0, examples: [] };
   readonly #last = new Map<number, number>();
 
   /** Whether the datagram is as it should be. */
   take(bytes: Uint8Array): boolean {
-    if (bytes.length < HEADER) return this.#bad("damaged");
+    if (bytes.length < HEADER) return this.#bad("damaged", `${bytes.length} bytes`);
     const view = new DataView(bytes.buffer, bytes.byteOffset);
     const [flow, number] = [view.getUint32(0), view.getUint32(4)];
-    if (!patternOf(flow, number).check(bytes.subarray(HEADER))) return this.#bad("damaged");
-    if (number <= (this.#last.get(flow) ?? -1)) return this.#bad("disordered");
+    if (!patternOf(flow, number).check(bytes.subarray(HEADER))) {
+      return this.#bad("damaged", `${flow}:${number}, ${bytes.length} bytes`);
+    }
+    const last = this.#last.get(flow) ?? -1;
+    if (number <= last) return this.#bad("disordered", `${flow}:${number} after ${last}`);
     this.#last.set(flow, number);
     this.counts.right++;
     return true;
   }
 
-  #bad(what: "damaged" | "disordered"): false {
+  #bad(what: "damaged" | "disordered", example: string): false {
     this.counts[what]++;
+    if (this.counts.examples.length < MAX_EXAMPLES) this.counts.examples.push(example);
     return false;
   }
 }

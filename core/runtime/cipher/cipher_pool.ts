@@ -259,11 +259,12 @@ export class CipherPool implements AeadBackend, LaneSender {
       let busy = -1;
       for (let thread = 0; thread < this.#memory.threads; thread++) {
         this.#takeBack(thread);
-        if (this.#words[this.#memory.submitted(thread)] !== this.#done(thread)) busy = thread;
+        // What was taken back counts, not what is done: a thread may finish between two looks at it.
+        if (this.#words[this.#memory.submitted(thread)] !== this.#takenBack[thread]) busy = thread;
       }
       if (this.#freeLanes.length > 0) return;
       if (busy < 0) throw new Error("All lanes are lent");
-      this.#waitFor(busy, this.#done(busy) + 1 | 0);
+      this.#waitFor(busy, this.#takenBack[busy]! + 1 | 0);
     }
   }
 

@@ -122,6 +122,33 @@ Deno.test({
 });
 
 Deno.test({
+  name: "CipherPool: a lane is found although threads finish while the loop looks for one",
+  ...onLinux,
+  fn() {
+    for (const threads of [1, 2, 3]) {
+      using bench = new Bench(threads);
+      const { memory, pool } = bench;
+      const key = pool.key(KEY);
+      for (let counter = 0; counter < 49 * 8 + 1; counter++) bench.commit(key, counter);
+      // Whenever the loop asks what there is to do, everything is done before it gets the answer.
+      const undisturbed = new CipherMemory(memory.buffer);
+      memory.done = (thread) => undisturbed.done(thread);
+      let isWorking = false;
+      memory.submitted = (thread) => {
+        if (!isWorking) {
+          isWorking = true;
+          bench.work();
+          isWorking = false;
+        }
+        return undisturbed.submitted(thread);
+      };
+      pool.takeLane();
+      key.dispose();
+    }
+  },
+});
+
+Deno.test({
   name: "CipherPool: a small burst is sent at once, but not before what threads still have",
   ...onLinux,
   fn() {
