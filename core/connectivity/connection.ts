@@ -1,7 +1,7 @@
 /**
  * One connection to one peer: an ICE agent that finds the path, and a WireGuard tunnel over it.
  *
- *     connecting ── path nominated ──► connected ── ICE gave up, grace over, keys expired ──► failed
+ *     connecting ── path nominated ──► connected ── silence, ICE gave up, keys expired ──► failed
  *         └──────── no candidate from the peer for 10 s ─────────────────────────────────────┘
  *
  * Packets that come before the tunnel can take them wait in a small ring. Where `idle` is true the
@@ -36,6 +36,7 @@ import { after, earlier, type Millis, NEVER } from "../units.ts";
 import { type WireGuardNode, type WireGuardResult, WireGuardTunnel } from "../wireguard/mod.ts";
 import { MAX_GUESSES, optimisticCandidates } from "./optimistic.ts";
 import { type Path, pathBetween, relayedTransmit, samePath, transmitOver } from "./path.ts";
+import { PeerSilence } from "./peer_silence.ts";
 import {
   CONNECT_TIMEOUT_MS,
   DISCONNECT_GRACE_MS,
@@ -100,6 +101,8 @@ export class Connection {
   #lastActivity: Millis;
   /** When an authentic message of the peer last came through the tunnel. */
   #heardAt: Millis = -Infinity as Millis;
+  /** A gateway is patient: it cannot ask for another connection. */
+  readonly #silence: PeerSilence | undefined;
   #noCandidatesAt: Millis;
   #guessesLeft = MAX_GUESSES;
   #handshakeRetryAt: Millis = NEVER;
@@ -122,6 +125,7 @@ export class Connection {
     this.remotePublicKeyText = base64(parameters.remotePublicKey);
     this.#role = role;
     this.#lastActivity = now;
+    this.#silence = role === "client" ? new PeerSilence(now) : undefined;
     this.#noCandidatesAt = after(now, NO_CANDIDATES_TIMEOUT_MS);
     this.#connectBy = role === "client" ? after(now, CONNECT_TIMEOUT_MS) : NEVER;
     this.agent = new IceAgent({
@@ -189,6 +193,7 @@ export class Connection {
   addLocalCandidate(now: Millis, candidate: Candidate, relay?: Allocation): void {
     if (relay) this.#relays.set(candidate.address.key, relay);
     this.agent.addLocalCandidate(now, candidate);
+    this.#silence?.noteHeard(now); // on a new way it has not been asked yet
     if (!this.#signalled.has(candidate.key)) {
       this.#signalled.set(candidate.key, candidate);
       this.#events.push({ tag: "candidate", candidate });
@@ -212,6 +217,7 @@ export class Connection {
   /** Takes a candidate of the peer. */
   addRemoteCandidate(now: Millis, candidate: Candidate): void {
     this.#noCandidatesAt = NEVER;
+    this.#silence?.noteHeard(now);
     this.#wake(now);
     const guesses = optimisticCandidates(candidate, this.agent.remoteCandidates);
     for (const one of [candidate, ...guesses.slice(0, this.#guessesLeft)]) {
@@ -224,6 +230,7 @@ export class Connection {
 
   /** The peer took a candidate back. */
   invalidateRemoteCandidate(now: Millis, candidate: Candidate): void {
+    this.#silence?.noteHeard(now);
     this.#wake(now);
     this.agent.invalidateRemote(now, candidate);
     this.#drainAgent(now);
@@ -258,7 +265,10 @@ export class Connection {
     message: StunMessage,
   ): boolean {
     const handled = this.agent.handleStun(now, local, from, message);
-    if (handled) this.#noCandidatesAt = NEVER;
+    if (handled) {
+      this.#noCandidatesAt = NEVER;
+      this.#silence?.noteHeard(now);
+    }
     this.#drainAgent(now);
     return handled;
   }
@@ -274,6 +284,7 @@ export class Connection {
     out: WireGuardResult,
   ): void {
     this.tunnel.handle(now, buf, start, end, dst, dstStart, out);
+    if (out.code !== "dropped") this.#silence?.noteHeard(now);
     if (out.code === "data" || out.code === "keepalive") this.#heardAt = now;
     if (out.code === "data") this.#noteActivity(now);
     else this.#drainTunnel(now);
@@ -341,6 +352,7 @@ export class Connection {
     this.#drainTunnel(now);
     if (now >= this.#noCandidatesAt) return this.#fail("no candidates received from the peer");
     if (now >= this.#connectBy) return this.#fail("the connection took too long to establish");
+    if (now >= this.#silenceDueAt()) this.#onSilence(now, this.#silence!);
     if (now >= this.#graceEndsAt) return this.#fail("ICE found no working path");
     if (now >= this.#idleAt()) {
       this.#idle = true;
@@ -356,6 +368,7 @@ export class Connection {
     let at = earlier(this.agent.pollTimeout(), this.tunnel.pollTimeout());
     at = earlier(at, this.#noCandidatesAt);
     at = earlier(at, this.#graceEndsAt);
+    at = earlier(at, this.#silenceDueAt());
     at = earlier(at, this.#connectBy);
     at = earlier(at, this.#handshakeRetryAt);
     return earlier(at, this.#idleAt());
@@ -383,6 +396,21 @@ export class Connection {
     return after(this.#lastActivity, IDLE_AFTER_MS);
   }
 
+  /** An idle connection asks too seldom to know, and one without a path is another's affair. */
+  #silenceDueAt(): Millis {
+    if (this.#idle || this.#path === undefined) return NEVER;
+    return this.#silence?.pollTimeout() ?? NEVER;
+  }
+
+  #onSilence(now: Millis, silence: PeerSilence): void {
+    switch (silence.takeDue(now)) {
+      case "ask":
+        return this.allocation?.verify(now);
+      case "judge":
+        if (this.allocation?.isVerifiedSince(silence.askedAt)) this.#fail("the peer fell silent");
+    }
+  }
+
   #noteActivity(now: Millis): void {
     this.#lastActivity = now;
     if (this.#idle) this.#wake(now);
@@ -393,6 +421,7 @@ export class Connection {
     if (!this.#idle) return;
     this.#idle = false;
     this.#wokeAt = now;
+    this.#silence?.noteHeard(now);
     this.agent.setTiming(now, ICE_TIMING[this.#role].active);
     this.#drainAgent(now);
   }

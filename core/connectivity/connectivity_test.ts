@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { type SocketAddress, socketAddress } from "../ip/address.ts";
+import { looksLikeStun } from "../stun/mod.ts";
 import { NAT_KINDS } from "../testing/mod.ts";
 import type { Transmit } from "../transmit.ts";
 import type { Millis } from "../units.ts";
@@ -123,6 +124,49 @@ Deno.test("a connection does not idle while its path is being looked for", () =>
   world.client.send(world.network.now, "gateway", inner(1));
   world.network.runFor(18_600);
   assertEquals(world.client.told.at(-1), "failed: ICE found no working path");
+});
+
+Deno.test("a peer that says nothing while the relay answers is given up 16.5 s after its last word", () => {
+  for (let phase = 0; phase < 1500; phase += 250) {
+    const world = new World().connect();
+    world.network.runFor(phase);
+    world.network.block("192.0.2.2", "0.0.0.0/0");
+    world.gateway.isHeard = false;
+    const start = world.network.now;
+    const asked = world.relays[0]!.asked.length;
+    world.client.send(start, "gateway", inner(1));
+    assert(world.network.runUntil(() => world.client.told.at(-1)!.startsWith("failed"), 20_000));
+    const tookMs = world.network.now - start;
+    assert(tookMs > 15_000 - 50 && tookMs <= 16_500 + 50, `${tookMs} ms`);
+    assertEquals(world.client.told.at(-1), "failed: the peer fell silent");
+    assertEquals(world.relays[0]!.asked.slice(asked), ["refresh"]);
+  }
+});
+
+Deno.test("the silence of a peer counts from when somebody wants something of it", () => {
+  const world = new World().connect();
+  world.network.runFor(60_000);
+  assertEquals(world.client.node.connection("gateway")!.isIdle, true);
+  world.network.block("192.0.2.2", "0.0.0.0/0");
+  world.gateway.isHeard = false;
+  world.network.runFor(20_000);
+  const woke = world.network.now;
+  world.client.send(woke, "gateway", inner(1));
+  assert(world.network.runUntil(() => world.client.told.at(-1)!.startsWith("failed"), 20_000));
+  assertEquals(world.network.now - woke, 16_500);
+});
+
+Deno.test("a peer whose packets arrive is not given up for its silence, although no checks do", () => {
+  const world = new World().connect();
+  const isCheck = (payload: Uint8Array, at: number) => looksLikeStun(payload, at, payload.length);
+  world.network.dropIf(({ from, payload }) =>
+    from.ip.text === "192.0.2.2" && (isCheck(payload, 0) || isCheck(payload, 4))
+  );
+  for (let s = 0; s < 18; s++) {
+    world.gateway.send(world.network.now, "client", inner(2));
+    world.network.runFor(1000);
+    assertEquals(world.client.told.filter((event) => event.startsWith("failed")), [], `${s} s`);
+  }
 });
 
 Deno.test("a path that dies under traffic fails after 16.5 s and two of grace, unless it is back", () => {

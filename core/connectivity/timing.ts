@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { IceTiming } from "../ice/mod.ts";
+import { type IceTiming, pairTimeoutMs } from "../ice/mod.ts";
 
 /** Which end of a connection this is: the client controls ICE and starts WireGuard handshakes. */
 export type Role = "client" | "gateway";
@@ -35,6 +35,15 @@ export const NO_CANDIDATES_TIMEOUT_MS = 10_000;
  * the peer may have given its half up, and the next packet asks for both halves anew.
  */
 export const CONNECT_TIMEOUT_MS = 20_000;
+
+/**
+ * A client gives its gateway up after so long without a word from it, if our relay answers meanwhile:
+ * what ICE's active timing gives one pair.
+ */
+export const PEER_SILENCE_MS: number = pairTimeoutMs(ICE_TIMING.client.active);
+
+/** How long our relay has for that answer, at the end of it: enough to be asked twice. */
+export const RELAY_ANSWER_MS = 1_500;
 
 /** A path that came back within this time after ICE gave it up was not lost. */
 export const DISCONNECT_GRACE_MS = 2_000;

@@ -250,6 +250,11 @@ export class Allocation {
     this.#refresh(now, GIVE_UP_AFTER_MS);
   }
 
+  /** Whether the relay has answered what {@link verify} asked at `askedAt`, or need not be asked. */
+  isVerifiedSince(askedAt: Millis): boolean {
+    return this.#state.tag === "allocated" && this.#state.confirmedAt > askedAt - RECENT_MS;
+  }
+
   /** Begins anew with the same credentials, for instance after our own address changed. */
   restart(now: Millis): void {
     if (this.#state.tag === "failed" && this.#state.reason === "authentication") return;

@@ -8,6 +8,10 @@ const needs = requires("linux", "root", "namespaces", "tun", "ip", "nft", "curl"
 
 /** ICE gives a path up after 16.5 s without an answer; a noisy machine takes longer. */
 const ICE_TIMEOUT_MS = 45_000;
+
+/** What is promised, and what a machine that does much else at the same time may add. */
+const PROMISED_MS = 16_500;
+const NOISE_MS = 4_000;
 const PAGE_MS = 10_000;
 
 /** Without a relay and without a direct way there is none. */
@@ -55,7 +59,9 @@ async function loseGateways(t: Deno.TestContext, deployment: Deployment): Promis
     const start = performance.now();
     await machine.ip("link set eth0 down");
     await untilPage(deployment, ADDRESS.web[0], ICE_TIMEOUT_MS);
-    report("page from another gateway after one's machine died", performance.now() - start);
+    const afterMs = performance.now() - start;
+    report("page from another gateway after one's machine died", afterMs);
+    assert(afterMs < PROMISED_MS + NOISE_MS, `back after ${afterMs} ms`);
     assertEquals(await carrier(deployment), other(first));
     await machine.ip("link set eth0 up", ...whatTheLinkTook(first));
   });

@@ -23,6 +23,10 @@ const OTHER_RESOURCE = "00000000-0000-4000-8000-000000000009";
 const HOUR_MS = 3_600_000;
 /** The client gives a path up after 16.5 s, and waits two more. */
 const ICE_TIMEOUT_MS = 18_500;
+/** A gateway is given up after that time without a word ... */
+const PEER_SILENCE_MS = 16_500;
+/** ... and after so long packets go through another: four messages by way of the portal, checks, a handshake. */
+const NEW_CONNECTION_MS = 400;
 
 const CONE = NAT_KINDS.portRestrictedCone;
 const HOME = behindNat("home", "198.51.100.1", "192.168.1.2", CONE);
@@ -167,6 +171,34 @@ Deno.test("when a gateway dies its client is at another one within the ICE timeo
   world.network.runFor(ICE_TIMEOUT_MS);
   assertEquals(clientStatus(world).connections.map(({ peerId }) => peerId), [gatewayId(1)]);
   assertEquals(clientStatus(world).resources.map(({ status }) => status), ["online", "online"]);
+});
+
+Deno.test("a gateway whose machine dies is replaced in time, although the portal believes in it", () => {
+  for (const places of [{}, CLOSED]) {
+    for (let phase = 0; phase < 1500; phase += 125) {
+      const world = connected({ ...places, moreGateways: [SECOND] });
+      world.network.runFor(phase);
+      world.vanishGateway();
+      const took = timeToReach(world);
+      assert(took <= PEER_SILENCE_MS + NEW_CONNECTION_MS, `took ${took} ms`);
+      assert(took > PEER_SILENCE_MS - 1_600, `did not wait: ${took} ms`);
+      assertEquals(carrier(world), gatewayId(1));
+    }
+  }
+});
+
+Deno.test("a direct path that dies costs seconds and no gateway while the relay leads to it", () => {
+  const world = connected({ moreGateways: [SECOND] });
+  assertEquals(clientStatus(world).connections[0]!.path!.kind, "direct");
+  world.network.block("198.51.100.1", "198.51.100.2");
+  const took = timeToReach(world);
+  assert(took < 5000, `took ${took} ms`);
+  for (let s = 0; s < 60; s++) {
+    world.network.runFor(1000);
+    assert(timeToReach(world) <= 200, `${s} s later`);
+  }
+  assertEquals(count(world, "gateway-failed"), 0);
+  assertEquals(new Set(world.granted), new Set([gatewayId(0)]));
 });
 
 Deno.test("a gateway that failed is not wished for again, whatever the portal thinks of it", () => {

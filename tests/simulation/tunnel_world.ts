@@ -169,6 +169,8 @@ export class TunnelWorld {
   portalIsUp = true;
   /** Ids of gateways that the portal has lost. */
   readonly offline: Set<string> = new Set<string>();
+  /** Gateways whose machine is gone, although the portal still thinks that they are there. */
+  readonly #vanished = new Set<number>();
   /** Gateways that flows were granted at, in order. */
   readonly granted: string[] = [];
   /** What the client is told about its resources. */
@@ -181,6 +183,8 @@ export class TunnelWorld {
   readonly resolved: string[] = [];
   /** Filters of the DNS resource, as the gateway is told. */
   nameFilters: readonly Filter[] = [];
+  /** Gateways that the client was told of last, by resource. */
+  readonly #given = new Map<string, string>();
   /** Resources that flows were asked for, by reference. */
   readonly #flows = new Map<string, string>();
   readonly #makeOptions: () => MachineOptions;
@@ -240,6 +244,12 @@ export class TunnelWorld {
   restartGateway(i = 0): void {
     this.gateways[i]!.restart(new GatewayState(this.#makeOptions()));
     this.initGateway(i);
+  }
+
+  /** Ends a gateway's whole machine without a word; the portal takes long to notice. */
+  vanishGateway(i = 0): void {
+    this.#vanished.add(i);
+    this.network.move(this.gateways[i]!.host, undefined);
   }
 
   /** Sends a gateway its `init`. */
@@ -334,7 +344,9 @@ export class TunnelWorld {
           const { candidates, gatewayId: to } = event;
           const tag = event.tag === "candidates" ? "ice-candidates" : "invalidate-ice-candidates";
           this.#viaPortal((at) => {
-            const { machine } = this.#gatewayOf(to);
+            const i = this.#indexOf(to);
+            if (this.#vanished.has(i)) return;
+            const { machine } = this.gateways[i]!;
             machine.handlePortalMessage(at, { tag, peerId: IDS.client, candidates });
           });
           break;
@@ -350,6 +362,7 @@ export class TunnelWorld {
     const { machine } = this.gateways[i]!;
     const peerId = gatewayId(i);
     for (let event; (event = machine.pollEvent()) !== undefined;) {
+      if (this.#vanished.has(i)) continue;
       switch (event.tag) {
         case "flow-authorized": {
           const resourceId = this.#flows.get(event.ref)!;
@@ -421,18 +434,22 @@ export class TunnelWorld {
     }
   }
 
-  #gatewayOf(id: string): TunnelHost<GatewayState> {
-    return this.gateways.find((_, i) => gatewayId(i) === id)!;
+  #indexOf(id: string): number {
+    return this.gateways.findIndex((_, i) => gatewayId(i) === id);
   }
 
-  /** A gateway that the client is connected to, else the first that the portal knows. */
-  #choose(connected: readonly string[]): number {
+  /**
+   * A gateway that the client is connected to, else the first that the portal knows. Who does not
+   * name the one that it was given has lost it, and gets another if there is one.
+   */
+  #choose(resourceId: string, connected: readonly string[]): number {
     const online = [...this.gateways.keys()].filter((i) => !this.offline.has(gatewayId(i)));
-    return online.find((i) => connected.includes(gatewayId(i))) ?? online[0] ?? -1;
+    return online.find((i) => connected.includes(gatewayId(i))) ??
+      online.find((i) => gatewayId(i) !== this.#given.get(resourceId)) ?? online[0] ?? -1;
   }
 
   #authorize(now: Millis, resourceId: string, connected: readonly string[]): void {
-    const i = this.#choose(connected);
+    const i = this.#choose(resourceId, connected);
     if (i < 0) {
       return this.client.machine.handlePortalMessage(now, {
         tag: "flow-creation-failed",
@@ -441,6 +458,7 @@ export class TunnelWorld {
         violatedProperties: [],
       });
     }
+    if (this.#vanished.has(i)) return;
     const { machine } = this.gateways[i]!;
     const { clientIce, gatewayIce, presharedKey } = this.#ice(machine);
     const ref = `ref-${this.#flows.size}`;
@@ -465,6 +483,7 @@ export class TunnelWorld {
   #createFlow(now: Millis, resourceId: string, i: number): void {
     const { machine } = this.gateways[i]!;
     const { clientIce, gatewayIce, presharedKey } = this.#ice(machine);
+    this.#given.set(resourceId, gatewayId(i));
     this.client.machine.handlePortalMessage(now, {
       tag: "flow-created",
       resourceId,

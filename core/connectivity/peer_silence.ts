@@ -1,0 +1,59 @@
+/**
+ * Tells a peer that is gone from a network of ours that is away.
+ *
+ *     listening ── 15 s without a word ──► relay asked ── 1.5 s more ──► the relay has answered: gone
+ *         ▲                                    │                  └───► it has not: ICE decides
+ *         └──────── a word of the peer ────────┘
+ *
+ * ICE alone takes longer to give a peer up than its timeout says: the time of each pair starts with
+ * the first check that is not answered, pairs that answered later live longer, and two seconds of
+ * grace follow, in case it was our own network that was away. Where our relay answers it is not.
+ *
+ * Owns: when to ask and when to judge. Does not own: the question, and the connection's end.
+ * Cost: a word of the peer is one store.
+ * @module
+ */
+
+import { after, type Millis, NEVER } from "../units.ts";
+import { PEER_SILENCE_MS, RELAY_ANSWER_MS } from "./timing.ts";
+
+/** See the head of this file. */
+export class PeerSilence {
+  #heardAt: Millis;
+  #askedAt: Millis = -Infinity as Millis;
+  #judgedAt: Millis = -Infinity as Millis;
+
+  /** Listens from now on. */
+  constructor(now: Millis) {
+    this.#heardAt = now;
+  }
+
+  /** When the relay was asked last. */
+  get askedAt(): Millis {
+    return this.#askedAt;
+  }
+
+  /** Something authentic came from the peer, or there is a reason to give it all the time again. */
+  noteHeard(now: Millis): void {
+    this.#heardAt = now;
+  }
+
+  /** What is to be done now, once: ask the relay, or give the peer up if the relay has answered. */
+  takeDue(now: Millis): "ask" | "judge" | undefined {
+    if (now < this.pollTimeout()) return undefined;
+    if (this.#askedAt <= this.#heardAt) {
+      this.#askedAt = now;
+      return "ask";
+    }
+    this.#judgedAt = now;
+    return "judge";
+  }
+
+  /** When {@link takeDue} has something. */
+  pollTimeout(): Millis {
+    if (this.#askedAt <= this.#heardAt) {
+      return after(this.#heardAt, PEER_SILENCE_MS - RELAY_ANSWER_MS);
+    }
+    return this.#judgedAt <= this.#heardAt ? after(this.#askedAt, RELAY_ANSWER_MS) : NEVER;
+  }
+}
