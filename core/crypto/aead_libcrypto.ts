@@ -20,6 +20,7 @@ import {
   EVP_CTRL_AEAD_SET_TAG,
   type Libcrypto,
   libcrypto,
+  octetStringParameter,
 } from "./libcrypto.ts";
 import { PointerCache } from "./pointer_cache.ts";
 
@@ -40,6 +41,8 @@ const tagPointer = addressOf(tag);
 const zerosPointer = addressOf(zeros);
 const sealedZerosPointer = addressOf(sealedZeros);
 const finalLengthPointer = addressOf(finalLength);
+const tagParameter = libcrypto && octetStringParameter("tag", tag, TAG_LENGTH);
+const tagParameterPointer = tagParameter === undefined ? null : addressOf(tagParameter);
 // Each cache sees the buffers of one use, so that they do not displace each other.
 const pointers = {
   sealFrom: new PointerCache(),
@@ -108,7 +111,7 @@ class LibcryptoKey implements AeadKey {
       for (let i = 0; i < padding; i++) dst[at++] = sealedZeros[i]!;
     }
     calls.EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
-    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
+    getTag(calls, context);
     for (let i = 0; i < TAG_LENGTH; i++) dst[at + i] = tag[i]!;
   }
 
@@ -129,7 +132,7 @@ class LibcryptoKey implements AeadKey {
     for (let i = 0; i < TAG_LENGTH; i++) tag[i] = src[at + i]!;
     writeCounterNonce(nonce, counter);
     calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
-    calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
+    setTag(calls, context);
     if (length > 0) {
       const to = pointers.openTo.find(dst, dstStart);
       const from = pointers.openFrom.find(src, srcStart);
@@ -165,6 +168,20 @@ class LibcryptoKey implements AeadKey {
   }
 }
 
+/** Puts the tag of what was sealed into `tag`. */
+function getTag(calls: Libcrypto["symbols"], context: Deno.PointerValue): void {
+  const { EVP_CIPHER_CTX_get_params } = calls;
+  if (EVP_CIPHER_CTX_get_params !== null) EVP_CIPHER_CTX_get_params(context, tagParameterPointer);
+  else calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
+}
+
+/** Makes what is in `tag` the tag that is expected. */
+function setTag(calls: Libcrypto["symbols"], context: Deno.PointerValue): void {
+  const { EVP_CIPHER_CTX_set_params } = calls;
+  if (EVP_CIPHER_CTX_set_params !== null) EVP_CIPHER_CTX_set_params(context, tagParameterPointer);
+  else calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
+}
+
 /** Null where there is no libcrypto, as then FFI may be forbidden. */
 function addressOf(bytes: Uint8Array<ArrayBuffer>): Deno.PointerValue {
   return libcrypto === undefined ? null : Deno.UnsafePointer.of(bytes);
@@ -194,8 +211,7 @@ function sealOnce(
   plaintext: Uint8Array,
 ): Uint8Array {
   checkKey(key);
-  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } =
-    lib.symbols;
+  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_free } = lib.symbols;
   const context = newContext(lib, key, nonce, SEAL);
   const sealed = new Uint8Array(plaintext.length + TAG_LENGTH);
   if (associatedData.length > 0) {
@@ -203,7 +219,7 @@ function sealOnce(
   }
   if (plaintext.length > 0) cipherBuffers(context, sealed, plaintext, plaintext.length);
   EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
-  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
+  getTag(lib.symbols, context);
   EVP_CIPHER_CTX_free(context);
   sealed.set(tag.subarray(0, TAG_LENGTH), plaintext.length);
   return sealed;
@@ -219,12 +235,11 @@ function openOnce(
   checkKey(key);
   const length = sealed.length - TAG_LENGTH;
   if (length < 0) return undefined;
-  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free } =
-    lib.symbols;
+  const { cipherBuffers, EVP_CipherFinal_ex, EVP_CIPHER_CTX_free } = lib.symbols;
   const context = newContext(lib, key, nonce, OPEN);
   const plaintext = new Uint8Array(length);
   tag.set(sealed.subarray(length));
-  EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
+  setTag(lib.symbols, context);
   if (associatedData.length > 0) {
     cipherBuffers(context, null, associatedData, associatedData.length);
   }

@@ -6,6 +6,9 @@
  * a `buffer` that was made just before the call. Hence addresses that are kept (`pointer_cache.ts`)
  * for packets, and the twins with buffers for all else.
  *
+ * Parameters by number (`EVP_CIPHER_CTX_ctrl`) are translated into parameters by name at each call,
+ * which costs more than the name.
+ *
  * The library is loaded with this module and stays for the life of the process. Where it is missing
  * or FFI is not allowed there is none, quietly: other backends stand in.
  * @module
@@ -34,6 +37,17 @@ const SYMBOLS = {
   },
   // ctx, out, number of bytes written to it; 1 unless the tag is wrong
   EVP_CipherFinal_ex: { parameters: ["pointer", "pointer", "pointer"], result: "i32" },
+  // ctx, array of OSSL_PARAM; since OpenSSL 3
+  EVP_CIPHER_CTX_get_params: {
+    parameters: ["pointer", "pointer"],
+    result: "i32",
+    optional: true,
+  },
+  EVP_CIPHER_CTX_set_params: {
+    parameters: ["pointer", "pointer"],
+    result: "i32",
+    optional: true,
+  },
   // ctx, command, bytes, data
   EVP_CIPHER_CTX_ctrl: { parameters: ["pointer", "i32", "i32", "pointer"], result: "i32" },
   OpenSSL_version: { parameters: ["i32"], result: "pointer" },
@@ -45,6 +59,8 @@ export const EVP_CTRL_AEAD_GET_TAG = 0x10;
 /** Sets the tag before opening. */
 export const EVP_CTRL_AEAD_SET_TAG = 0x11;
 
+const OSSL_PARAM_OCTET_STRING = 5;
+
 /** The loaded library. */
 export interface Libcrypto {
   /** File name and version, for the log. */
@@ -54,7 +70,55 @@ export interface Libcrypto {
 }
 
 /** The library, or `undefined` where there is none. */
-export const libcrypto: Libcrypto | undefined = load();
+export const libcrypto: Libcrypto | undefined = withoutIfma(load);
+
+/**
+ * An array of one OSSL_PARAM, an octet string: what takes a parameter by name reads it.
+ *
+ *     0     8      16     24     32            40
+ *     | key | type | data | size | return size | key 0, which ends the array
+ *
+ * @param value held, and read or written whenever the parameter is used; larger than 64 bytes, or the
+ *   garbage collector moves it
+ */
+export function octetStringParameter(
+  name: string,
+  value: Uint8Array<ArrayBuffer>,
+  length: number,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(192);
+  const nameAt = 128;
+  new TextEncoder().encodeInto(name, bytes.subarray(nameAt));
+  const address = (array: Uint8Array<ArrayBuffer>) =>
+    Deno.UnsafePointer.value(Deno.UnsafePointer.of(array));
+  const words = new BigUint64Array(bytes.buffer);
+  words[0] = address(bytes) + BigInt(nameAt);
+  words[1] = BigInt(OSSL_PARAM_OCTET_STRING);
+  words[2] = address(value);
+  words[3] = BigInt(length);
+  return bytes;
+}
+
+/**
+ * Loads the library with AVX-512 IFMA hidden from it (the manual page OPENSSL_ia32cap(3)).
+ *
+ * With it Poly1305 computes eight powers of each packet's key first, which a packet is too short to
+ * make up for: a quarter of all time for 1280 bytes, see `docs/performance.md`. Who has set the
+ * variable knows better.
+ */
+function withoutIfma(load: () => Libcrypto | undefined): Libcrypto | undefined {
+  const variable = "OPENSSL_ia32cap";
+  const isOurs = Deno.build.arch === "x86_64" &&
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted" &&
+    Deno.env.get(variable) === undefined;
+  if (!isOurs) return load();
+  Deno.env.set(variable, ":~0x200000"); // bit 21 of CPUID leaf 7, EBX
+  try {
+    return load();
+  } finally {
+    Deno.env.delete(variable); // no business of the programs that we start
+  }
+}
 
 /** Where to look; only on Linux does the system carry one that programs may rely on. */
 function candidates(): string[] {
