@@ -5,6 +5,7 @@
  * @module
  */
 
+import { RateLimit } from "@firezone/core/rate_limit";
 import type { Millis } from "@firezone/core/units";
 import {
   authenticate,
@@ -17,7 +18,7 @@ import {
 } from "./connect_request.ts";
 import type { Connection } from "./connection.ts";
 import type { PortalContext } from "./context.ts";
-import { RateLimit, RateLimits } from "./rate_limit.ts";
+import { RateLimits } from "./rate_limit.ts";
 import { parseUserAgent } from "./user_agent.ts";
 
 /** Another gateway with the same id is refused while this one was heard within so many ms. */
@@ -53,7 +54,7 @@ export class Admission {
       tokenHash,
       ownerId: bearerOwnerId(bearer),
       connectedAt: at,
-      rateLimit: new RateLimit(now, 1000, 100),
+      rateLimit: new RateLimit(1000, 100),
       lastHeardAt: now,
       isJoined: false,
     };

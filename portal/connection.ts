@@ -4,11 +4,11 @@
  */
 
 import type { IpAddress } from "@firezone/core/ip";
+import type { RateLimit } from "@firezone/core/rate_limit";
 import type { Brand, Millis, UnixSeconds } from "@firezone/core/units";
 import type { TokenHash } from "./config/config.ts";
 import type { DeviceParams, Era, RelayParams, Role } from "./connect_request.ts";
 import type { Device } from "./device.ts";
-import type { RateLimit } from "./rate_limit.ts";
 import type { Relay } from "./relay_pool.ts";
 import type { UserAgent } from "./user_agent.ts";
 

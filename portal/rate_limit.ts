@@ -1,45 +1,10 @@
 /**
- * How much of something a stranger may have: so much at once, so much per second.
+ * How much of something each of many strangers may have.
  * @module
  */
 
+import { RateLimit } from "@firezone/core/rate_limit";
 import type { Millis } from "@firezone/core/units";
-
-/** A token bucket, full at first. */
-export class RateLimit {
-  readonly #capacity: number;
-  readonly #perSecond: number;
-  #left: number;
-  #asOf: Millis;
-
-  /** A full bucket.
-   * @param capacity what may be taken at once
-   * @param perSecond how fast it fills again */
-  constructor(now: Millis, capacity: number, perSecond: number) {
-    this.#capacity = capacity;
-    this.#perSecond = perSecond;
-    this.#left = capacity;
-    this.#asOf = now;
-  }
-
-  /** Takes one; false when there is none left. */
-  take(now: Millis): boolean {
-    const left = this.#leftAt(now);
-    this.#asOf = now;
-    this.#left = left < 1 ? left : left - 1;
-    return left >= 1;
-  }
-
-  /** Whether it is as good as new, so that it need not be remembered. */
-  isFull(now: Millis): boolean {
-    return this.#leftAt(now) >= this.#capacity;
-  }
-
-  #leftAt(now: Millis): number {
-    const gained = (now - this.#asOf) / 1000 * this.#perSecond;
-    return Math.min(this.#capacity, this.#left + gained);
-  }
-}
 
 /** One {@link RateLimit} for each of many strangers. */
 export class RateLimits {
@@ -63,7 +28,7 @@ export class RateLimits {
     let rateLimit = this.#byName.get(name);
     if (rateLimit === undefined) {
       if (this.#byName.size >= this.#limit) this.#forget(now);
-      rateLimit = new RateLimit(now, this.#capacity, this.#perSecond);
+      rateLimit = new RateLimit(this.#capacity, this.#perSecond);
       this.#byName.set(name, rateLimit);
     }
     return rateLimit.take(now);

@@ -12,7 +12,8 @@
 /** Rooms from the ground up; those of one line do not import each other, unless it is the last. */
 export const FLOORS: readonly (readonly string[])[] = [
   ["core/units.ts", "core/random.ts", "core/bytes", "core/secret.ts", "core/config_error.ts"],
-  ["core/version.ts", "core/system_random.ts", "core/deadlines.ts", "core/ip", "core/http2"],
+  ["core/deadlines.ts", "core/rate_limit.ts"],
+  ["core/version.ts", "core/system_random.ts", "core/ip", "core/http2"],
   ["core/transmit.ts", "core/dns", "core/stun", "core/crypto", "core/control"],
   ["core/ice", "core/wireguard"],
   ["core/turn"],
