@@ -27,8 +27,7 @@ import {
 } from "@firezone/core/control";
 import { proxyAddressesOf } from "@firezone/core/dns";
 import {
-  icmpNetworkUnreachable,
-  icmpProhibited,
+  IcmpErrors,
   type IpAddress,
   isAddressAt,
   isIcmpError,
@@ -41,6 +40,7 @@ import {
   parseQuote,
   type Prefix,
   type SocketAddress,
+  type UnreachableReason,
 } from "@firezone/core/ip";
 import type {
   ClientDnsResource,
@@ -108,6 +108,7 @@ export class ClientState {
   readonly #gateways = new Gateways();
   readonly #events: ClientEvent[] = [];
   readonly #packets: Uint8Array[] = [];
+  readonly #errors = new IcmpErrors();
   readonly #packet = new PacketRef();
   readonly #quote = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
@@ -283,12 +284,12 @@ export class ClientState {
     if (route === undefined) {
       this.#drops.noResource++;
       // A program keeps an address longer than the name has its resource or its family.
-      if (domain) this.#reply(icmpNetworkUnreachable(buf, packet));
+      if (domain) this.#replyUnreachable(now, buf, packet, "network");
       return;
     }
     if (!route.filter.admits(packet.protocol, packet.destinationPort)) {
       this.#drops.filtered++;
-      this.#reply(icmpProhibited(buf, packet));
+      this.#replyUnreachable(now, buf, packet, "prohibited");
       return;
     }
     const { connection, resource } = route;
@@ -418,9 +419,15 @@ export class ClientState {
     this.#events.push({ tag: "llmnr-query", packet: buf.slice(packet.start, packet.end) });
   }
 
-  /** Gives the system an answer of our own to a packet, if there is one. */
-  #reply(packet: Uint8Array | undefined): void {
-    if (packet) this.#packets.push(packet);
+  /** Tells the system that a packet goes no further, unless it has been told so very often. */
+  #replyUnreachable(
+    now: Millis,
+    buf: Uint8Array,
+    packet: PacketRef,
+    reason: UnreachableReason,
+  ): void {
+    const error = this.#errors.unreachable(now, buf, packet, reason);
+    if (error) this.#packets.push(error);
   }
 
   /**
@@ -443,7 +450,7 @@ export class ClientState {
     this.#sendAssignments(now);
     if (outcome === "dropped") {
       this.#drops.unresolved++;
-      this.#reply(icmpNetworkUnreachable(buf, this.#packet));
+      this.#replyUnreachable(now, buf, this.#packet, "network");
     }
     return outcome === "send";
   }

@@ -34,8 +34,7 @@ import {
 } from "@firezone/core/control";
 import { PROXY_RANGE_V4, PROXY_RANGE_V6 } from "@firezone/core/dns";
 import {
-  icmpNetworkUnreachable,
-  icmpProhibited,
+  IcmpErrors,
   type IpAddress,
   isAddressAt,
   isIcmpError,
@@ -120,6 +119,7 @@ export class GatewayState {
   readonly #resolutions = new PendingResolutions();
   readonly #peers = new PeerTable();
   readonly #events: GatewayEvent[] = [];
+  readonly #errors = new IcmpErrors();
   readonly #packet = new PacketRef();
   readonly #decapsulated: Decapsulated = { connection: undefined, length: 0 };
   readonly #plain = packetMemory(65_536);
@@ -275,7 +275,7 @@ export class GatewayState {
     } else {
       const admission = peer.admitOutbound(now, plain, packet);
       if (admission === "admitted") sink.push(plain, 0, packet.end);
-      else this.#refuse(now, connection, plain, packet, admission);
+      else this.#refuse(now, connection, peer, plain, packet, admission);
     }
   }
 
@@ -330,10 +330,11 @@ export class GatewayState {
 
   // ---- inside: packets
 
-  /** Counts a packet of a client that goes no further, and answers it where that helps. */
+  /** Counts a packet of a client that goes no further, and answers it where that helps, now and then. */
   #refuse(
     now: Millis,
     connection: Connection,
+    peer: Peer,
     buf: Uint8Array,
     packet: PacketRef,
     reason: Exclude<Admission, "admitted">,
@@ -342,11 +343,11 @@ export class GatewayState {
     switch (reason) {
       case "prohibited":
         this.#drops.denied++;
-        reply = icmpProhibited(buf, packet);
+        reply = this.#errors.unreachable(now, buf, packet, "prohibited", peer.errorLimit);
         break;
       case "unreachable":
         this.#drops.unreachable++;
-        reply = icmpNetworkUnreachable(buf, packet);
+        reply = this.#errors.unreachable(now, buf, packet, "network", peer.errorLimit);
         break;
       case "untranslatable":
         this.#drops.untranslatable++;

@@ -12,8 +12,15 @@
 
 import { readI32 } from "@firezone/core/bytes";
 import type { Connection } from "@firezone/core/connectivity";
-import { type IpAddress, isAddressAt, isIcmpError, type PacketRef } from "@firezone/core/ip";
+import {
+  type IpAddress,
+  isAddressAt,
+  isIcmpError,
+  type PacketRef,
+  peerErrorLimit,
+} from "@firezone/core/ip";
 import type { RandomBytes } from "@firezone/core/random";
+import type { RateLimit } from "@firezone/core/rate_limit";
 import type { Millis } from "@firezone/core/units";
 import { AccessTable, type TunnelAddresses } from "./access_table.ts";
 import type { Assignment } from "./nat/mod.ts";
@@ -67,6 +74,8 @@ export class Peer implements TunnelAddresses {
   readonly ipv6: IpAddress;
   /** What it may reach. */
   readonly access: AccessTable;
+  /** How many ICMP errors it may have. */
+  readonly errorLimit: RateLimit = peerErrorLimit();
   /** Undefined while there is none: authorisations outlive connections. */
   connection: Connection | undefined;
   /** {@link ipv4} as a number, which is nearer at hand. */

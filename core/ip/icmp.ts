@@ -4,8 +4,8 @@
  *     | IP, from the quoted destination to the quoted source | type code checksum 0 | quoted packet |
  *
  * Spec: RFC 792, RFC 1812 §4.3.2 and §5.2.7.1, RFC 4443 §2.4 and §3.1.
- * Owns: making the packet, refusing where the RFCs forbid one, reading quotes. Does not own: how many per second
- * may leave (RFC 4443 §2.4 (f)).
+ * Owns: making the packet, refusing where the RFCs forbid one, reading quotes. Does not own: how many
+ * may leave, see `icmp_errors.ts`.
  * @module
  */
 
@@ -13,7 +13,10 @@ import { readU16, writeU16 } from "../bytes/fields.ts";
 import { finishChecksum, sumBytes, sumPseudoHeader } from "./checksum.ts";
 import { isIcmpError, isMulticast, type PacketRef, PROTOCOL } from "./packet.ts";
 
-/** Why a packet cannot reach its destination. */
+/**
+ * Why a packet cannot reach its destination: "network unreachable" (IPv6: "no route to
+ * destination"), or "communication administratively prohibited".
+ */
 export type UnreachableReason = "network" | "prohibited";
 
 const IPV4_TYPE = 3;
@@ -30,16 +33,6 @@ const ERROR_HEADER = 8;
 
 const HOP_LIMIT = 64;
 const ICMPV6_REDIRECT = 137;
-
-/** "Communication administratively prohibited"; see {@link icmpUnreachable}. */
-export function icmpProhibited(buf: Uint8Array, packet: PacketRef): Uint8Array | undefined {
-  return icmpUnreachable(buf, packet, "prohibited");
-}
-
-/** "Network unreachable" or, in IPv6, "no route to destination"; see {@link icmpUnreachable}. */
-export function icmpNetworkUnreachable(buf: Uint8Array, packet: PacketRef): Uint8Array | undefined {
-  return icmpUnreachable(buf, packet, "network");
-}
 
 /**
  * The error that answers a packet, in the name of its destination and as a packet of its own.
@@ -109,7 +102,8 @@ export function parseQuote(buf: Uint8Array, error: PacketRef, out: PacketRef): b
   return true;
 }
 
-function mayBeAnswered(buf: Uint8Array, packet: PacketRef): boolean {
+/** Whether an error may answer a packet at all; see {@link icmpUnreachable}. */
+export function mayBeAnswered(buf: Uint8Array, packet: PacketRef): boolean {
   if (isIcmpError(packet) || packet.isLaterFragment) return false;
   if (packet.version === 6 && packet.icmpType === ICMPV6_REDIRECT) return false;
   return !isMulticast(buf, packet) && isUnicastSource(buf, packet);

@@ -2,13 +2,13 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { writeU16 } from "../bytes/fields.ts";
 import { finishChecksum, sumBytes, sumPseudoHeader } from "./checksum.ts";
-import { icmpNetworkUnreachable, icmpProhibited, isIcmpProhibited, parseQuote } from "./icmp.ts";
+import { icmpUnreachable, isIcmpProhibited, parseQuote, type UnreachableReason } from "./icmp.ts";
 import { makePacket, type PacketFields } from "./packet_fixtures.ts";
 import { isIcmpError, PacketRef, Parse, parsePacket } from "./packet.ts";
 
-Deno.test("icmpProhibited answers IPv4 with type 3 code 13, quoting the packet", () => {
+Deno.test("icmpUnreachable says 'prohibited' with type 3 code 13 in IPv4, quoting the packet", () => {
   const packet = makePacket({ payload: new Uint8Array(10).fill(7) });
-  const error = answer(icmpProhibited, packet)!;
+  const error = answer("prohibited", packet)!;
   const ref = parsed(error);
   assertEquals([ref.icmpType, ref.icmpCode, isIcmpError(ref)], [3, 13, true]);
   assertEquals(error.slice(12, 16), packet.slice(16, 20));
@@ -18,9 +18,9 @@ Deno.test("icmpProhibited answers IPv4 with type 3 code 13, quoting the packet",
   assertEquals(finishChecksum(sumBytes(error, 20, error.length)), 0);
 });
 
-Deno.test("icmpProhibited answers IPv6 with type 1 code 1, under the pseudo header", () => {
+Deno.test("icmpUnreachable says 'prohibited' with type 1 code 1 in IPv6, under the pseudo header", () => {
   const packet = makePacket({ version: 6, payload: new Uint8Array(11).fill(7) });
-  const error = answer(icmpProhibited, packet)!;
+  const error = answer("prohibited", packet)!;
   const ref = parsed(error);
   assertEquals([ref.icmpType, ref.icmpCode, isIcmpError(ref)], [1, 1, true]);
   assertEquals(error.slice(8, 24), packet.slice(24, 40));
@@ -30,10 +30,10 @@ Deno.test("icmpProhibited answers IPv6 with type 1 code 1, under the pseudo head
   assertEquals(finishChecksum(pseudo + sumBytes(error, 40, error.length)), 0);
 });
 
-Deno.test("icmpNetworkUnreachable carries code 0 in both versions", () => {
+Deno.test("icmpUnreachable says 'network' with code 0 in both versions", () => {
   for (const version of [4, 6] as const) {
     const error = answer(
-      icmpNetworkUnreachable,
+      "network",
       makePacket({ version, payload: new Uint8Array(1) }),
     );
     assertEquals(parsed(error!).icmpCode, 0);
@@ -44,9 +44,9 @@ Deno.test("an error is read back: what it says, and the packet that it quotes", 
   for (const version of [4, 6] as const) {
     for (const length of [0, 9, 1400]) {
       const packet = makePacket({ version, payload: new Uint8Array(length), destinationPort: 53 });
-      const error = answer(icmpProhibited, packet)!;
+      const error = answer("prohibited", packet)!;
       assert(isIcmpProhibited(parsed(error)));
-      assert(!isIcmpProhibited(parsed(answer(icmpNetworkUnreachable, packet)!)));
+      assert(!isIcmpProhibited(parsed(answer("network", packet)!)));
       const [quote, original] = [new PacketRef(), parsed(packet)];
       assert(parseQuote(error, parsed(error), quote));
       const shift = error.length -
@@ -61,7 +61,7 @@ Deno.test("an error is read back: what it says, and the packet that it quotes", 
 });
 
 Deno.test("what quotes too little, a later fragment or nonsense is refused, whatever its bytes", () => {
-  const error = answer(icmpProhibited, makePacket({ payload: new Uint8Array(0) }))!;
+  const error = answer("prohibited", makePacket({ payload: new Uint8Array(0) }))!;
   const quoting = (change: (bytes: Uint8Array) => void, end = error.length) => {
     const bytes = error.slice(0, end);
     change(bytes);
@@ -87,7 +87,7 @@ Deno.test("what quotes too little, a later fragment or nonsense is refused, what
 Deno.test("errors are no longer than 576 bytes in IPv4 and 1280 in IPv6", () => {
   for (const [version, limit] of [[4, 576], [6, 1280]] as const) {
     const packet = makePacket({ version, payload: new Uint8Array(1400).map((_, i) => i) });
-    const error = answer(icmpProhibited, packet)!;
+    const error = answer("prohibited", packet)!;
     assertEquals(error.length, limit);
     const quoted = error.slice(version === 4 ? 28 : 48);
     assertEquals(quoted, packet.slice(0, quoted.length));
@@ -100,18 +100,18 @@ Deno.test("padding behind the packet is not quoted, and the packet may lie anywh
   buf.set(packet, 13);
   const ref = new PacketRef();
   assertEquals(parsePacket(buf, 13, buf.length, ref), Parse.Ok);
-  assertEquals(icmpProhibited(buf, ref), answer(icmpProhibited, packet));
+  assertEquals(icmpUnreachable(buf, ref, "prohibited"), answer("prohibited", packet));
 });
 
 Deno.test("no error answers an error, a later fragment, a group, or what is not one host", () => {
   const packet = makePacket({ payload: new Uint8Array(5) });
   for (const version of [4, 6] as const) {
-    const error = answer(icmpProhibited, makePacket({ version, payload: new Uint8Array(5) }))!;
-    assertEquals(answer(icmpProhibited, error), undefined);
+    const error = answer("prohibited", makePacket({ version, payload: new Uint8Array(5) }))!;
+    assertEquals(answer("prohibited", error), undefined);
   }
   const fragment = packet.slice();
   writeU16(fragment, 6, 0x2001);
-  assertEquals(answer(icmpProhibited, fragment), undefined);
+  assertEquals(answer("prohibited", fragment), undefined);
   const silent: Partial<PacketFields>[] = [
     { destination: "224.0.0.1" },
     { destination: "255.255.255.255" },
@@ -125,9 +125,9 @@ Deno.test("no error answers an error, a later fragment, a group, or what is not 
   ];
   for (const fields of silent) {
     const silenced = makePacket({ ...fields, payload: new Uint8Array(5) });
-    assertEquals(answer(icmpProhibited, silenced), undefined, JSON.stringify(fields));
+    assertEquals(answer("prohibited", silenced), undefined, JSON.stringify(fields));
   }
-  assert(answer(icmpProhibited, packet) !== undefined);
+  assert(answer("prohibited", packet) !== undefined);
 });
 
 function parsed(packet: Uint8Array): PacketRef {
@@ -136,6 +136,6 @@ function parsed(packet: Uint8Array): PacketRef {
   return ref;
 }
 
-function answer(make: typeof icmpProhibited, packet: Uint8Array): Uint8Array | undefined {
-  return make(packet, parsed(packet));
+function answer(reason: UnreachableReason, packet: Uint8Array): Uint8Array | undefined {
+  return icmpUnreachable(packet, parsed(packet), reason);
 }

@@ -7,6 +7,7 @@ export * from "./checksum.ts";
 export * from "./checksum_check.ts";
 export * from "./coalescing.ts";
 export * from "./icmp.ts";
+export * from "./icmp_errors.ts";
 export * from "./packet.ts";
 export { packetMemory } from "./packet_memory.ts";
 export * from "./prefix_table.ts";

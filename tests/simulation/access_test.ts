@@ -283,6 +283,35 @@ Deno.test("filters hold for what comes back, by its source port", () => {
   assertEquals(drops(world, "gateway").deniedInbound, 1);
 });
 
+Deno.test("a flood of refused packets is answered now and then, by either end", () => {
+  const world = connectedWorld();
+  const isError = (packet: Uint8Array) => packet[9] === PROTOCOL.icmp;
+  const errors = () => world.client.received.filter(isError).length;
+  const flood = (destination: IpAddress) => {
+    const before = errors();
+    for (let ms = 0; ms < 1000; ms++) {
+      for (let i = 0; i < 5; i++) world.sendFromClient(to(destination));
+      world.network.runFor(1);
+    }
+    world.network.runFor(1000);
+    return errors() - before;
+  };
+  // The client refuses by itself.
+  put(world, cidrResource(OTHER_RESOURCE, prefix("10.0.1.0/24"), [{ protocol: "icmp" }]));
+  const byClient = flood(ELSEWHERE);
+  assertEquals(drops(world, "client").filtered, 5000);
+  assert(byClient >= 1000 && byClient <= 1060, `${byClient} of the client`);
+  // The gateway alone knows of a filter.
+  world.offline.add(IDS.gateway);
+  world.gateway.machine.handlePortalMessage(world.network.now, {
+    tag: "resource-updated",
+    resource: { ...world.gatewayResource(IDS.resource), filters: [{ protocol: "icmp" }] },
+  });
+  const byGateway = flood(SERVER);
+  assertEquals(drops(world, "gateway").denied, 5000);
+  assert(byGateway >= 100 && byGateway <= 130, `${byGateway} of the gateway`);
+});
+
 Deno.test("errors of routers on the way reach the client, if they are about its packets", () => {
   const world = connectedWorld();
   const timeExceeded = (quoted: Uint8Array) => {
