@@ -1,6 +1,9 @@
 /**
  * Tokens, by which this machine proves who it is: from files, from the service manager, from files
  * that variables name.
+ *
+ * A file holds one token on one line; white space and empty lines around it do not matter. Where a
+ * file holds more, nobody can tell which of it is meant, so it is refused.
  * @module
  */
 
@@ -54,11 +57,10 @@ export function readCredential(name: string): Secret | undefined {
  * @throws {@link ConfigError} if the value can only be a path, and there is no secret to be read
  */
 export function takeSecretEnvOrFile(name: string): Secret | undefined {
-  const value = takeSecretEnv(name);
-  if (value === undefined || value.reveal().length > MAX_PATH_LENGTH) return value;
-  const path = value.reveal();
-  const isPath = /^\.{0,2}\//.test(path);
-  if (!isPath && !isFile(path)) return value;
+  const path = readEnv(name)?.trim() ?? "";
+  const isPath = path.length <= MAX_PATH_LENGTH && (/^\.{0,2}\//.test(path) || isFile(path));
+  if (!isPath) return takeSecretEnv(name);
+  Deno.env.delete(name);
   const secret = readSecretFile(path, () => {});
   if (secret !== undefined) return secret;
   throw new ConfigError(`Cannot read ${path}, which ${name} names: there is no token in it`);
@@ -90,12 +92,27 @@ function readSecretFile(path: string, check: (info: Deno.FileInfo) => void): Sec
         `Cannot read token file ${path}: ${info.size} bytes are too many for a token`,
       );
     }
-    return toToken(readAll(file, MAX_TOKEN_BYTES), path);
+    return toToken(onlyLine(readAll(file, MAX_TOKEN_BYTES), path), path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof ConfigError) throw error;
     throw new ConfigError(`Cannot read token file ${path}`, { cause: error });
   }
+}
+
+/** The line that is not empty, or nothing. @throws ConfigError if there are several */
+function onlyLine(text: string, path: string): string {
+  const lines = text.split(/[\r\n]+/).map((line) => line.trim()).filter((line) => line !== "");
+  const [line = ""] = lines;
+  if (lines.length > 1) {
+    throw new ConfigError(
+      `Cannot use the token in ${path}: a token is one line, but there are ${lines.length}`,
+    );
+  }
+  if (/\s/.test(line)) {
+    throw new ConfigError(`Cannot use the token in ${path}: it has white space in its middle`);
+  }
+  return line;
 }
 
 function checkTokenFile(path: string, info: Deno.FileInfo): void {

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { withDirectory } from "../testing/directory.ts";
 import { ConfigError } from "./errors.ts";
-import { readTokenFile, takeSecretEnvOrFile } from "./token.ts";
+import { readCredential, readTokenFile, takeSecretEnvOrFile } from "./token.ts";
 
 Deno.test("a token file that others can read is refused, with what to do", () => {
   withDirectory((directory) => {
@@ -76,6 +76,9 @@ Deno.test("a variable may name the file that holds its secret", () => {
     Deno.writeTextFileSync(path, " .abc\n", { mode: 0o444 });
     assertEquals(take(`${path}\n`), ".abc");
     assertThrows(() => take(directory), ConfigError, `Cannot read token file ${directory}`);
+    Deno.mkdirSync(`${directory}/my secrets`);
+    Deno.writeTextFileSync(`${directory}/my secrets/token`, ".abc");
+    assertEquals(take(`${directory}/my secrets/token`), ".abc");
   });
   for (const token of [".SFMyNTY.g2gDbQ", "x".repeat(5000)]) assertEquals(take(token), token);
   assertThrows(() => take("ü"), ConfigError, "$TEST_CLI_SECRET");
@@ -88,3 +91,44 @@ Deno.test("an empty token file is as good as none", () => {
     assertEquals(readTokenFile(`${directory}/token`), undefined);
   });
 });
+
+Deno.test("a token file holds one line, with any white space around it and none inside", () => {
+  withDirectory((directory) => {
+    const path = `${directory}/FIREZONE_TOKEN`;
+    const ways = {
+      file: () => readTokenFile(path),
+      credential: () =>
+        withEnv("CREDENTIALS_DIRECTORY", directory, () => readCredential("FIREZONE_TOKEN")),
+      variable: () =>
+        withEnv("TEST_CLI_SECRET", path, () => takeSecretEnvOrFile("TEST_CLI_SECRET")),
+    };
+    for (const [way, read] of Object.entries(ways)) {
+      for (const text of [".abc", ".abc\n", "\r\n \t.abc \r\n\r\n", "\ufeff.abc\n"]) {
+        Deno.writeTextFileSync(path, text, { mode: 0o600 });
+        assertEquals(read()?.reveal(), ".abc", `${way}: ${JSON.stringify(text)}`);
+      }
+      for (
+        const [text, reason] of [
+          [".abc\n.def\n", "a token is one line, but there are 2"],
+          ["# for the office\r\n\r\n.abc\r.def", "a token is one line, but there are 3"],
+          [".abc .def\n", "it has white space in its middle"],
+        ] as const
+      ) {
+        Deno.writeTextFileSync(path, text, { mode: 0o600 });
+        const { message } = assertThrows(read, ConfigError);
+        assertEquals(message, `Cannot use the token in ${path}: ${reason}`, way);
+      }
+    }
+  });
+});
+
+function withEnv<T>(name: string, value: string, run: () => T): T {
+  const before = Deno.env.get(name);
+  Deno.env.set(name, value);
+  try {
+    return run();
+  } finally {
+    if (before === undefined) Deno.env.delete(name);
+    else Deno.env.set(name, before);
+  }
+}
