@@ -91,7 +91,7 @@ export const CLIENT_OPTIONS = {
   interfaceName: interfaceOption,
   check: flag({
     flags: "--check",
-    description: "check the configuration and exit",
+    description: "check the configuration, and whether DNS can be controlled, and exit",
   }),
   exit: flag({
     flags: "--exit",

@@ -31,11 +31,12 @@ async function run(config: ClientConfig): Promise<number> {
   if (!config.check) requireNetworkAdministration();
   const token = loadToken(config.tokenPath);
   const id = loadDeviceId(config.firezoneId, `${config.stateDirectory}/firezone-id.json`);
+  const control = dnsControl(config.dnsControl);
   if (config.check) {
-    log.info("The configuration is valid");
+    await control.check();
+    log.info("The configuration is valid", { dnsControl: control.method });
     return 0;
   }
-  const control = dnsControl(config.dnsControl);
   const dns = new ClientDns({
     control,
     systemNames: [config.apiUrl.hostname],

@@ -34,6 +34,8 @@ const TOKEN_FILES: Readonly<Record<string, (path: string, token: string) => Prom
   "too long": (path, token) => Deno.writeTextFile(path, token.repeat(10_000), { mode: 0o600 }),
   "with other bytes": (path, token) =>
     Deno.writeFile(path, new TextEncoder().encode(`${token}\0\u00ff`), { mode: 0o600 }),
+  "of two lines": (path, token) =>
+    Deno.writeTextFile(path, `${token}\n${token}\n`, { mode: 0o600 }),
   "a folder": (path) => Deno.mkdir(path),
   "a pipe": async (path) => {
     await makeFifo(path);

@@ -113,7 +113,7 @@ Deno.test({
   },
 });
 
-/** What a client says that cannot start: one line, and nothing is changed. */
+/** What a client says that cannot start, checked or not: one line, and nothing is changed. */
 async function refusal(
   prefix: string,
   method: string,
@@ -121,18 +121,26 @@ async function refusal(
 ): Promise<string> {
   await using deployment = await Deployment.create({ prefix });
   const before = await takeSnapshot(deployment.topology.get("client"));
-  const client = deployment.start("client", {
-    args: ["--dns-control", method, "--state-dir", `${deployment.folder}/state`],
-    wrapper: wrapper(deployment),
-  });
-  const timer = setTimeout(() => client.kill(), REFUSED_MS);
-  const { code } = await client.ended;
-  clearTimeout(timer);
-  assertEquals(code, 1, client.lines.join("\n"));
-  const said = client.lines.filter((line) => !/^\d{4}-\d\d-\d\dT/.test(line) && line !== "");
-  assertEquals(said.length, 1, client.lines.join("\n"));
-  assertEquals(await takeSnapshot(deployment.topology.get("client")), before);
-  return said[0]!;
+  const command = wrapper(deployment);
+  const complaints: string[] = [];
+  for (const more of [["--check"], []]) {
+    const client = deployment.start("client", {
+      args: ["--dns-control", method, "--state-dir", `${deployment.folder}/state`, ...more],
+      wrapper: command,
+    });
+    const timer = setTimeout(() => client.kill(), REFUSED_MS);
+    const { code } = await client.ended;
+    clearTimeout(timer);
+    assertEquals(code, 1, client.lines.join("\n"));
+    const said = client.lines.filter((line) => !/^\d{4}-\d\d-\d\dT/.test(line) && line !== "");
+    assertEquals(said.length, 1, client.lines.join("\n"));
+    assertEquals(await takeSnapshot(deployment.topology.get("client")), before);
+    complaints.push(said[0]!);
+  }
+  // The system's own words, at the end, depend on how it was asked.
+  const [checked, started] = complaints.map((line) => line.split(";")[0]);
+  assertEquals(checked, started);
+  return complaints.at(-1)!;
 }
 
 Deno.test("where systemd-resolved does not run, one line says so", needs, async () => {

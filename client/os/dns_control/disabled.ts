@@ -22,6 +22,11 @@ export class DisabledDnsControl implements DnsControl {
     this.watchedFiles = [file.path];
   }
 
+  /** Whether what another method left behind can be put back. @throws ConfigError */
+  check(): Promise<void> {
+    return Promise.try(() => this.#file.checkRestorable());
+  }
+
   /** Puts the resolver's file back if a killed process left it changed. */
   recover(): Promise<void> {
     return Promise.try(() => void this.#file.restore());

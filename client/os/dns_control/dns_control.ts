@@ -19,6 +19,13 @@ export interface DnsControl {
   readonly watchedFiles: readonly string[];
 
   /**
+   * Finds out whether the method works on this machine, and changes nothing.
+   *
+   * @throws ConfigError when it does not
+   */
+  check(): Promise<void>;
+
+  /**
    * Puts right what a process that was killed left behind. To be called before anything else.
    *
    * @throws ConfigError when it cannot be put right

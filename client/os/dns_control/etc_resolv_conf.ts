@@ -26,6 +26,11 @@ export class EtcResolvConf implements DnsControl {
     this.watchedFiles = [file.path];
   }
 
+  /** Whether file and backup can be written. @throws ConfigError */
+  check(): Promise<void> {
+    return Promise.try(() => this.#file.check());
+  }
+
   /** Puts the file back if a killed process left it changed. @throws ConfigError */
   recover(): Promise<void> {
     return Promise.try(() => void this.#file.restore());
@@ -56,7 +61,7 @@ export class EtcResolvConf implements DnsControl {
   /** What the file said before us, or says now if it is not ours. @throws ConfigError */
   systemServers(): Promise<IpAddress[]> {
     return Promise.try(() => {
-      this.#file.check();
+      this.#file.tryWriting();
       return this.#file.servers().filter((server) => !isSentinel(server));
     });
   }

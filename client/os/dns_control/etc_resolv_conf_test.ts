@@ -226,6 +226,46 @@ Deno.test("what cannot be rewritten or restored is refused in one line that help
   });
 });
 
+Deno.test("a check finds what a start would, and changes nothing", async () => {
+  await onMachine(async ({ path, control, read, write }) => {
+    const folder = path.slice(0, path.lastIndexOf("/"));
+    const state = () => {
+      const files = Array.from(Deno.readDirSync(folder), ({ name }) => {
+        const { mtime, ctime, ino } = Deno.lstatSync(`${folder}/${name}`);
+        return [name, mtime, ctime, ino];
+      });
+      return [files, Deno.statSync(folder).mtime];
+    };
+    const refused = async (method: DnsControl = control) => {
+      const before = state();
+      const { message } = await assertRejects(() => method.check(), ConfigError);
+      assertEquals(state(), before);
+      return message;
+    };
+    const disabled = dnsControl("disabled", { resolvConfPath: path });
+
+    assertStringIncludes(await refused(), "there is no such regular file; create it");
+    await disabled.check();
+    Deno.symlinkSync("/run/systemd/resolve/stub-resolv.conf", path);
+    assertStringIncludes(await refused(), "choose --dns-control systemd-resolved");
+    Deno.removeSync(path);
+
+    write(ORIGINAL);
+    const before = state();
+    await control.check();
+    await disabled.check();
+    assertEquals([state(), read()], [before, ORIGINAL]);
+    // What a killed client left behind is no obstacle, unless nobody knows what was there before.
+    await control.setServers("tun-firezone", SENTINELS);
+    await control.check();
+    await disabled.check();
+    Deno.removeSync(`${path}.before-firezone`);
+    for (const method of [control, disabled]) {
+      assertStringIncludes(await refused(method), "before-firezone is gone");
+    }
+  });
+});
+
 Deno.test("every method puts back what a killed one left in the file", async () => {
   for (const method of ["disabled", "systemd-resolved"] as const) {
     await onMachine(async ({ path, control, read, write }) => {

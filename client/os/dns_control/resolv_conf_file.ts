@@ -15,7 +15,7 @@
 import { bytesEqual } from "@firezone/core/bytes";
 import { ConfigError } from "@firezone/core/cli";
 import type { IpAddress } from "@firezone/core/ip";
-import { parseResolvConf, withNameservers } from "@firezone/core/os/linux";
+import { parseResolvConf, requireWritable, withNameservers } from "@firezone/core/os/linux";
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 
@@ -64,22 +64,42 @@ export class ResolvConfFile {
   }
 
   /**
-   * Tries whether it can be rewritten, without doing so.
+   * Asks the system whether it can be rewritten, and changes nothing.
    *
-   * @throws ConfigError when it is no regular file, or it or the backup cannot be written
+   * @throws ConfigError when it is no regular file, its original is lost, or it or the backup cannot
+   *   be written
    */
   check(): void {
+    this.#attempt("read", () => void this.#originalOf(this.#read().bytes));
+    this.#requireWritable(() => {
+      requireWritable(this.path);
+      requireWritable(dirname(this.backupPath));
+    });
+  }
+
+  /**
+   * The same by trying: some rules are found no other way. The content stays as it is.
+   *
+   * @throws ConfigError as {@link check} does
+   */
+  tryWriting(): void {
     this.#attempt("read", () => void this.#read());
-    try {
+    this.#requireWritable(() => {
       Deno.openSync(this.path, { write: true }).close();
       Deno.removeSync(this.#makeTemporary());
-    } catch (error) {
-      throw new ConfigError(
-        `Cannot control DNS by ${this.path}: it and its folder have to be writable; make them so, ` +
-          "or choose --dns-control systemd-resolved or disabled",
-        { cause: error },
-      );
-    }
+    });
+  }
+
+  /**
+   * Asks the system whether {@link restore} would do what there is to do, and changes nothing.
+   *
+   * @throws ConfigError when it would not
+   */
+  checkRestorable(): void {
+    this.#attempt("restore", () => {
+      if (!this.#isRegular() || !this.#originalOf(this.#read().bytes)) return;
+      requireWritable(this.path);
+    });
   }
 
   /** The servers in the original, or in what a link leads to; none when it cannot be read. */
@@ -190,6 +210,18 @@ export class ResolvConfFile {
     }
     using file = Deno.openSync(this.path, { read: true });
     return { info: file.statSync(), bytes: readAll(file) };
+  }
+
+  #requireWritable(attempt: () => void): void {
+    try {
+      attempt();
+    } catch (error) {
+      throw new ConfigError(
+        `Cannot control DNS by ${this.path}: it and its folder have to be writable; make them so, ` +
+          "or choose --dns-control systemd-resolved or disabled",
+        { cause: error },
+      );
+    }
   }
 
   #readBackup(): Uint8Array {

@@ -29,6 +29,8 @@ export interface SystemdResolvedOptions {
   readonly log: Logger;
   /** The program to run; found in `PATH`. */
   readonly resolvectl?: string;
+  /** Who is asking; this process's user if left out. */
+  readonly uid?: number | null;
   /** How long `resolvectl` may take, in milliseconds. */
   readonly timeoutMs?: number;
 }
@@ -48,6 +50,16 @@ export class SystemdResolved implements DnsControl {
   constructor(options: SystemdResolvedOptions) {
     this.#options = options;
     this.watchedFiles = [UPLINK_SERVERS];
+  }
+
+  /** Whether it answers, and takes orders from this user. @throws ConfigError when it does not answer */
+  check(): Promise<void> {
+    return this.#inOrder(async () => {
+      this.#options.file.checkRestorable();
+      await this.#run("dns");
+      this.#warnOfQuestions();
+      this.#warnWhenBypassed();
+    });
   }
 
   /** Puts back what an earlier run with the method `etc-resolv-conf` left behind. */
@@ -109,6 +121,16 @@ export class SystemdResolved implements DnsControl {
       }
       return [...servers.values()];
     });
+  }
+
+  #warnOfQuestions(): void {
+    const { log, uid = Deno.uid() } = this.#options;
+    if (uid === 0) return;
+    log.warn(
+      "systemd-resolved takes settings from root alone without asking polkit, which may refuse " +
+        "them: run as root, or allow this user what is below org.freedesktop.resolve1",
+      { uid },
+    );
   }
 
   #warnWhenBypassed(): void {

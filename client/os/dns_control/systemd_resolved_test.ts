@@ -12,7 +12,7 @@ import fc from "fast-check";
 import { requires } from "../../../tests/requirements.ts";
 import { RunningResolved } from "../../../tests/systemd_resolved.ts";
 import { type DnsControl, dnsControl } from "./mod.ts";
-import { ResolvConfFile } from "./resolv_conf_file.ts";
+import { FIRST_LINE, ResolvConfFile } from "./resolv_conf_file.ts";
 import { parseResolvectlDns, SystemdResolved } from "./systemd_resolved.ts";
 
 const SENTINELS = [ip("100.100.111.1"), ip("fd00:2021:1111:8000:100:100:111:1")];
@@ -119,7 +119,38 @@ Deno.test("a resolvectl that hangs is given up", async () => {
   await withFake(async (fake) => {
     fake.set("hang", "");
     await assertRejects(() => fake.control.systemServers(), ConfigError, "does not answer");
-  }, 50);
+  }, { timeoutMs: 50 });
+});
+
+Deno.test("a check asks systemd-resolved and changes nothing, here or there", async () => {
+  await withFake(async (fake) => {
+    Deno.writeTextFileSync(fake.resolvConfPath, "nameserver 127.0.0.53\n");
+    const before = folderOf(fake.resolvConfPath);
+    await fake.control.check();
+    assertEquals(fake.calls(), ["dns"]);
+    fake.set("down", "Failed to get global data: Connection refused");
+    await assertRejects(() => fake.control.check(), ConfigError, "does not answer");
+    assertEquals(folderOf(fake.resolvConfPath), before);
+    // What was left behind with another method is put back by every start, if it can be.
+    Deno.writeTextFileSync(fake.resolvConfPath, `${FIRST_LINE}\n`);
+    await assertRejects(() => fake.control.check(), ConfigError, "before-firezone is gone");
+  });
+});
+
+Deno.test("a check says where systemd-resolved asks others whether to obey, or is not asked", async () => {
+  const said = async (uid: number, resolvConf: string) => {
+    const lines: string[] = [];
+    await withFake(async (fake) => {
+      Deno.writeTextFileSync(fake.resolvConfPath, resolvConf);
+      setUpLogging({ filter: "warn", write: (line) => lines.push(line) });
+      await fake.control.check();
+      setUpLogging({ filter: "off" });
+    }, { uid });
+    return lines.map((line) => /polkit|link the file/.exec(line)?.[0]);
+  };
+  assertEquals(await said(0, "nameserver 127.0.0.53\n"), []);
+  assertEquals(await said(1000, "nameserver 127.0.0.53\n"), ["polkit"]);
+  assertEquals(await said(0, "nameserver 192.0.2.1\n"), ["link the file"]);
 });
 
 Deno.test("an interface that is gone is named", async () => {
@@ -171,6 +202,7 @@ Deno.test({
 
     const domains = Array.from({ length: 300 }, (_, i) => `n${i}.test`);
     await control.setServers("tun-firezone", SENTINELS, "corp.example", domains);
+    await control.check();
     const check = async () => {
       assertEquals(await servers(), before);
       const status = resolved.run("status", "tun-firezone");
@@ -224,7 +256,7 @@ exit 0
 
 async function withFake(
   test: (fake: Fake) => Promise<void>,
-  timeoutMs = 30_000,
+  { timeoutMs = 30_000, uid = 0 } = {},
 ): Promise<void> {
   const directory = await Deno.makeTempDir();
   const resolvConfPath = `${directory}/resolv.conf`;
@@ -238,6 +270,7 @@ async function withFake(
         log: logger("test"),
         resolvectl,
         timeoutMs,
+        uid,
       }),
       resolvConfPath,
       calls: () => Deno.readTextFileSync(`${directory}/calls`).trim().split("\n"),
@@ -246,4 +279,11 @@ async function withFake(
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+}
+
+/** Everything in the folder of a file but what the fake wrote down. */
+function folderOf(path: string): string[] {
+  const folder = path.slice(0, path.lastIndexOf("/"));
+  return Array.from(Deno.readDirSync(folder), ({ name }) => name)
+    .filter((name) => name !== "calls" && name !== "down").sort();
 }

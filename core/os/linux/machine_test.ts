@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { withDirectory } from "../../testing/directory.ts";
+import { requireWritable } from "./access.ts";
 import { Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 import { errnoName, OsError } from "./errno.ts";
 import { raiseFileLimit } from "./limits.ts";
@@ -29,6 +30,21 @@ Deno.test({
   ...onLinux,
   fn() {
     assertEquals(hasCapability(63), false);
+  },
+});
+
+Deno.test({
+  name: "requireWritable tells what may not be written, and why",
+  ...onLinux,
+  fn() {
+    withDirectory((directory) => {
+      requireWritable(directory);
+      const path = `${directory}/file`;
+      const gone = assertThrows(() => requireWritable(path), OsError);
+      assertEquals(gone.message, `access ${path}: no such file or entry (ENOENT)`);
+      Deno.writeTextFileSync(path, "");
+      requireWritable(path);
+    });
   },
 });
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+export { requireWritable } from "./access.ts";
 export { canAdministrateNetwork, Capability, capabilityIn, hasCapability } from "./capabilities.ts";
 export { bootTimeMs, sleptMs } from "./clocks.ts";
 export {
