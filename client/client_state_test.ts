@@ -166,6 +166,33 @@ Deno.test("reset drops what belongs to the former key, and nothing of the interf
   assertEquals(tags, ["interface-changed", "dns-changed", "routes-changed", "names-changed"]);
 });
 
+Deno.test("any change of addresses, servers or search domain is told, resources or not", () => {
+  const run = new Run(cidr("r", "10.0.0.0/24"));
+  const before = {
+    ipv4: US,
+    ipv6: US6,
+    upstreamDns: [],
+    upstreamDoh: [],
+    searchDomain: undefined,
+  };
+  const changes = [
+    { ipv4: ip("100.64.0.99") },
+    { ipv6: ip("fd00:2021:1111::99") },
+    { upstreamDns: [socketAddress("192.0.2.53:53")] },
+    { upstreamDoh: ["https://dns.example/dns-query"] },
+    { searchDomain: "corp.example" },
+  ];
+  for (const change of changes) {
+    const next = { ...before, ...change };
+    run.state.handlePortalMessage(run.now, { tag: "config-changed", interface: next });
+    const { upstreamDns, upstreamDoh, searchDomain } = next;
+    assertEquals(run.drain(), [
+      { tag: "interface-changed", interface: next },
+      { tag: "dns-changed", upstreamDns, upstreamDoh, searchDomain },
+    ]);
+  }
+});
+
 Deno.test("what makes no sense changes nothing", () => {
   const run = new Run(cidr("r", "10.0.0.0/24"));
   const { now, state } = run;

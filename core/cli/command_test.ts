@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { command, flag, option } from "./command.ts";
 import { ConfigError } from "./errors.ts";
+import { logLevelOption } from "./log_options.ts";
 import { durationMs, listOf, oneOf, port, text } from "./values.ts";
 
 function example() {
@@ -68,6 +69,30 @@ Deno.test("command line wins over environment, environment over default", async 
     { ...base, patience: 60_000, mode: "slow", quiet: true },
     base,
   ]);
+});
+
+Deno.test("without a word about it programs log what is news to the user", async () => {
+  const before = Deno.env.get("RUST_LOG");
+  const levels: string[] = [];
+  const program = command({
+    name: "thing",
+    description: "",
+    options: { logLevel: logLevelOption },
+    run: ({ logLevel }) => levels.push(logLevel.text) && 0,
+  });
+  try {
+    Deno.env.delete("RUST_LOG");
+    await program.execute([]);
+    Deno.env.set("RUST_LOG", "");
+    await program.execute([]);
+    Deno.env.set("RUST_LOG", "warn");
+    await program.execute([]);
+    await program.execute(["--log-level", "portal=debug"]);
+  } finally {
+    if (before === undefined) Deno.env.delete("RUST_LOG");
+    else Deno.env.set("RUST_LOG", before);
+  }
+  assertEquals(levels, ["info", "info", "warn", "portal=debug"]);
 });
 
 Deno.test("mistakes are one line that says what and what was expected", async () => {

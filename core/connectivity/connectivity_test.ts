@@ -235,6 +235,16 @@ Deno.test("a message finds its connection by its index, wherever it comes from",
   assertEquals(world.gateway.received, [7]);
 });
 
+Deno.test("a peer may use the port of relays: those are known by their whole address", () => {
+  const gateway = () => ({ addresses: ["192.0.2.2"], port: 3478 });
+  const world = new World(1, { gateway }).connect();
+  assertEquals(world.client.node.connection("gateway")!.path!.remote.key, "192.0.2.2:3478");
+  assertEquals(world.reaches(1), true);
+  world.gateway.send(world.network.now, "client", inner(2));
+  world.network.runFor(1000);
+  assertEquals(world.client.received, [2]);
+});
+
 Deno.test("only relayed candidates are taken back, and those of one relay alone are offered", () => {
   const world = new World(2).connect();
   const kinds = (tag: string) =>

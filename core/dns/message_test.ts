@@ -5,11 +5,20 @@ import { Buffer } from "node:buffer";
 import packet from "dns-packet";
 import fc from "fast-check";
 import { ip } from "../ip/address.ts";
+import { INNER_MTU } from "../wireguard/mod.ts";
 import { isAnswerTo, makeAnswer, returnedAnswer, truncateAnswer } from "./answer.ts";
 import { addressesIn, decodeMessage, encodeQuery } from "./codec.ts";
 import { type DnsQuery, forwardedQuery, parseQuery } from "./query.ts";
-import { Rcode, RecordType } from "./registry.ts";
+import { MAX_UDP_MESSAGE, Rcode, RecordType } from "./registry.ts";
 import { encodeName, findRecords, parseQuestion } from "./wire.ts";
+
+Deno.test("the largest message over UDP is what fits into the tunnel, over both families", () => {
+  const [udp, ipv6] = [8, 40];
+  assertEquals(MAX_UDP_MESSAGE + udp + ipv6, INNER_MTU);
+  const asked = parseQuery(encodeQuery(1, "a.test", "A"));
+  assert(asked.tag === "query");
+  assertEquals(asked.query.maxAnswer, MAX_UDP_MESSAGE);
+});
 
 Deno.test("parseQuery reads what the codec writes", () => {
   const query = parsed(encodeQuery(0x1234, "WWW.Example.com", "AAAA"));

@@ -37,6 +37,18 @@ Deno.test("two hosts meet: one round trip to a path, another to the nomination",
   assertEquals(world.client.agent.nominated?.rttMs, 20);
 });
 
+Deno.test("a new candidate brings the deadline forward by itself", () => {
+  const { client, gateway } = new World();
+  const at = 5000 as Millis;
+  client.agent.addLocalCandidate(at, Candidate.host(client.host));
+  assertEquals(client.agent.pollTimeout(), NEVER);
+  client.agent.addRemoteCandidate(at, Candidate.host(gateway.host));
+  assertEquals(client.agent.pollTimeout(), at);
+  assertEquals(client.agent.pollTransmit(), undefined, "nothing leaves before the time");
+  client.agent.handleTimeout(at);
+  assert(client.agent.pollTransmit());
+});
+
 Deno.test("two ends behind NATs meet at their server-reflexive addresses", () => {
   const world = new World({ nat: CLIENT_NAT }, { nat: GATEWAY_NAT });
   world.trickleAll();

@@ -176,6 +176,21 @@ Deno.test("the portal's host is found through the given resolver", async () => {
   await portal.stop();
 });
 
+Deno.test("all addresses of the portal are tried, whatever the first ones do", async () => {
+  const portal = new TestPortal();
+  const events = new Events();
+  const connection = new PortalConnection({
+    ...common(portal, events),
+    apiUrl: new URL(`ws://portal.test:${portal.port}/base/`),
+    resolve: () => Promise.resolve(["127.0.0.2", "::1", "127.0.0.1"].map(ip)),
+  });
+  connection.connect(KEY);
+  await events.until("joined");
+  assertEquals(events.seen.map(({ tag }) => tag).includes("hiccup"), false);
+  connection.close();
+  await portal.stop();
+});
+
 Deno.test("trouble is logged once per kind, without the token", async () => {
   const lines: string[] = [];
   setUpLogging({ filter: "info", format: "json", write: (line) => lines.push(line) });

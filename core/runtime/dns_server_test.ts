@@ -26,6 +26,26 @@ Deno.test("DnsServer answers a connection whose other side has ended, later and 
   assertEquals((await askTcp(HOST, run.port, ...queries)).length, 3);
 });
 
+Deno.test("DnsServer does not mix up questions of several sockets that have one id", async () => {
+  const waiting: (() => void)[] = [];
+  await using run = await start((reply, bytes) => {
+    const parsed = parseQuery(bytes);
+    if (parsed.tag !== "query") return;
+    const rcode = parsed.query.question.name.startsWith("a.") ? 2 : 3;
+    waiting.push(() => reply(makeAnswer(parsed.query, rcode)));
+    if (waiting.length === 3) { for (const go of waiting.toReversed()) go(); }
+  });
+  const [a, b, c] = ["a.test", "b.test", "a.b.test"].map((name) =>
+    queryBytes(name, "A", { id: 7 })
+  );
+  const answers = await Promise.all([
+    askUdp(HOST, run.port, a!),
+    askUdp(HOST, run.port, b!),
+    askTcp(HOST, run.port, c!),
+  ]);
+  assertEquals(answers.flat(), ["SERVFAIL:", "NXDOMAIN:", "SERVFAIL:"]);
+});
+
 Deno.test("DnsServer does not read on while too many questions of a connection wait", async () => {
   const replies: (() => void)[] = [];
   const enough = Promise.withResolvers<void>();

@@ -38,6 +38,34 @@ Deno.test("who asks while the worker crashes gets an answer, and the program end
   assertEquals(done, ["close"]);
 });
 
+Deno.test("SIGHUP starts over, each time", async () => {
+  const done: string[] = [];
+  let crash: ((error: Error) => void) | undefined;
+  const host = makeHost(done, (handlers) => crash = handlers.onFatal as typeof crash);
+  const run = host.run();
+  for (let i = 1; i <= 3; i++) {
+    Deno.kill(Deno.pid, "SIGHUP");
+    while (done.length < i) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  crash!(new Error("enough"));
+  await assertRejects(() => run, Error, "enough");
+  assertEquals(done, ["reset", "reset", "reset", "close"]);
+});
+
+Deno.test({
+  name: "a device that cannot be configured ends a program, and what it did is undone",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const done: string[] = [];
+    let tell: ((notice: DataPlaneNotice<unknown>) => void) | undefined;
+    const host = makeHost(done, (handlers) => tell = handlers.onMessage as typeof tell);
+    const run = host.run();
+    tell!({ tag: "ready", interfaceName: "fz-no-such", publicKey: "" });
+    await assertRejects(() => run, Error, "fz-no-such");
+    assertEquals(done, ["close", "worker closed"]);
+  },
+});
+
 Deno.test("the status tells the session, also while there is no worker", async () => {
   const status = await makeHost([]).status();
   assertEquals(status.portal, "connecting");
@@ -58,7 +86,7 @@ function makeHost(
     startWorker: (handlers) => {
       onStart(handlers);
       return {
-        post() {},
+        post: ({ tag }: { tag: string }) => tag === "reset" && done.push(tag),
         close: () => {
           done.push("worker closed");
           return Promise.resolve();

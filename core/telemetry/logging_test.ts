@@ -43,6 +43,23 @@ Deno.test("a logger made before set-up follows it, and child loggers have longer
   assertEquals(lines[0]!.slice(25), 'DEBUG test.portal: Joined era=v2 detail="two words"\n');
 });
 
+Deno.test("colours are for terminals alone", async () => {
+  const coloured = capture({ colour: true }, () => logger("a").warn("b"));
+  assertStringIncludes(coloured.join(), "\x1b[");
+  const code = `import { logger, setUpLogging } from ${
+    JSON.stringify(import.meta.resolve("./logging.ts"))
+  }; setUpLogging(); logger("a").warn("b");`;
+  const { NO_COLOR: _, ...env } = Deno.env.toObject();
+  const { stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", `--config=${new URL("../../deno.json", import.meta.url).pathname}`, code],
+    clearEnv: true,
+    env,
+  }).output();
+  const line = new TextDecoder().decode(stderr);
+  assertStringIncludes(line, "a: b");
+  assertEquals(line.includes("\x1b["), false);
+});
+
 Deno.test("JSON lines hold time, level, target, message and fields", () => {
   const lines = capture({ filter: "trace", format: "json" }, () => {
     logger("a", "b").warn("Braces {stay} as they are", { count: 2n, when: undefined });

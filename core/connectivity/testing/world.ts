@@ -16,9 +16,9 @@ import {
 } from "../../stun/mod.ts";
 import {
   type Host,
+  type HostOptions,
   Network,
   type Owner,
-  type Place,
   seededRandom,
   testAead,
   TransmitQueue,
@@ -214,10 +214,10 @@ export class World {
   readonly gateway = new End("gateway", 2);
 
   /** @param relays how many there are
-   * @param places where the ends are; on the Internet if left out */
+   * @param places where the ends are, at which port; on the Internet if left out */
   constructor(
     relays = 1,
-    places: Readonly<Partial<Record<Role, (network: Network) => Place>>> = {},
+    places: Readonly<Partial<Record<Role, (network: Network) => HostOptions>>> = {},
   ) {
     for (let i = 0; i < relays; i++) {
       const ip = `203.0.113.${i + 1}`;
@@ -228,7 +228,7 @@ export class World {
     const at = { client: { addresses: ["192.0.2.1"] }, gateway: { addresses: ["192.0.2.2"] } };
     for (const role of ["client", "gateway"] as const) {
       const place = places[role]?.(this.network) ?? at[role];
-      this[role].host = this.network.addHost(role, this[role], { ...place, port: 52_625 });
+      this[role].host = this.network.addHost(role, this[role], { port: 52_625, ...place });
       this.offerRelays(role);
     }
     this.client.onCandidates = (event) => this.#signal(this.gateway, "client", event);
