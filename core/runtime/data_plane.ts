@@ -223,6 +223,8 @@ export class DataPlane implements DatagramSink, InboundPackets {
   #readTun(now: Millis): void {
     const { state, tun } = this.#options;
     const packet = this.#packet;
+    // Packets that waited for a session may be among them, and must not be overtaken.
+    this.#takeTransmits();
     for (let packets = 0; packets < PACKETS_PER_TURN;) {
       const length = tun.read(this.#read);
       if (length <= 0) break;
@@ -298,14 +300,19 @@ export class DataPlane implements DatagramSink, InboundPackets {
     const { state, onTurn } = this.#options;
     if (this.#tunWriter.isBlocked) this.#tunWriter.retry();
     onTurn(now);
-    for (let transmit; (transmit = state.pollTransmit()) !== undefined;) {
-      this.#batch.transmit(transmit);
-    }
+    this.#takeTransmits();
     for (let packet; (packet = state.pollPacket()) !== undefined;) {
       this.push(packet, 0, packet.length);
     }
     if (!this.#coalescer.isEmpty) this.#coalescer.flush(this.#tunWriter);
     this.#batch.flush();
+  }
+
+  #takeTransmits(): void {
+    const { state } = this.#options;
+    for (let transmit; (transmit = state.pollTransmit()) !== undefined;) {
+      this.#batch.transmit(transmit);
+    }
   }
 
   #openSockets(port: number): void {

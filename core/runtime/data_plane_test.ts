@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { ECN, ecn, ip, setEcn, SocketAddress } from "../ip/mod.ts";
 import { EventFd, type TunDevice, TunWrite, UdpSocket } from "../os/linux/mod.ts";
-import type { DatagramBatch, InboundPackets } from "../transmit.ts";
+import type { DatagramBatch, InboundPackets, Transmit } from "../transmit.ts";
 import { requires } from "../../tests/requirements.ts";
 import type { Millis } from "../units.ts";
 import { DataPlane, type DataPlaneState } from "./data_plane.ts";
@@ -25,6 +25,49 @@ Deno.test("DataPlane carries ECN out with the packet, and brings back what route
 Deno.test("DataPlane writes into a TUN that was full, in order", requires("root", "linux"), () => {
   const { received } = turn(packet(0), packet(0), 0, 5);
   assertEquals(received.length, 1);
+});
+
+Deno.test("DataPlane sends what waited before what comes after it in the same turn", {
+  ...requires("root", "linux"),
+}, () => {
+  using peer = UdpSocket.open({
+    family: 4,
+    address: LOOPBACK,
+    port: 0,
+    receiveOffload: false,
+  });
+  using control = EventFd.open();
+  control.signal(); // first, so it is also what the loop learns of first
+  const tun = new FakeTun(packet(0), 0);
+  const transmits: Transmit[] = [];
+  const state: DataPlaneState = {
+    handleTunPacket: (_now, buf, start, end, batch) => {
+      batch.buffer.set(buf.subarray(start, end), batch.reserve(undefined, peer.bound, end - start));
+      batch.commit(end - start);
+      plane.stop();
+    },
+    handleDatagram: () => {},
+    handleTimeout: () => {},
+    pollTimeout: () => 0 as Millis,
+    pollTransmit: () => transmits.shift(),
+    pollPacket: () => undefined,
+  };
+  const plane = new DataPlane({
+    state,
+    tun: tun as unknown as TunDevice,
+    controlFd: control.fd,
+    onControl: () => {
+      control.drain();
+      const payload = new TextEncoder().encode("waited");
+      transmits.push({ source: undefined, destination: peer.bound, payload });
+    },
+    onTurn: () => {},
+  });
+  plane.run();
+  tun.close();
+  const lengths: number[] = [];
+  for (let n; (n = peer.receive()) > 0;) for (let m = 0; m < n; m++) lengths.push(peer.length(m));
+  assertEquals(lengths, ["waited".length, packet(0).length]);
 });
 
 /**
