@@ -258,9 +258,9 @@ export class DataPlane implements DatagramSink, InboundPackets {
     for (let packets = 0; packets < PACKETS_PER_TURN || beingOpened > 0;) {
       socket.use(filling);
       const messages = packets < PACKETS_PER_TURN ? socket.receive() : 0;
-      const isOpening = messages > 0 && pool.beginOpening(socket, messages);
+      const isOpening = messages > 0 && pool.beginOpening(filling, socket, messages);
       if (beingOpened > 0) {
-        pool.finishOpening();
+        pool.finishOpening(opening);
         socket.use(opening);
         packets += this.#takeMessages(now, socket, beingOpened);
         pool.endOpening();

@@ -147,9 +147,9 @@ export class CipherMemory {
     return this.#lanes + lane * LANE_WORDS;
   }
 
-  /** A key's generation; 0 while there is none. */
+  /** A key's generation; 0 while there is none. What else is known of the key is there when this is. */
   generation(slot: number): number {
-    return this.words[this.#keys + slot * KEY_WORDS]!;
+    return Atomics.load(this.words, this.#keys + slot * KEY_WORDS);
   }
 
   /** The receiver index of what is sealed with a key, in messages to us. */

@@ -83,8 +83,8 @@ export class CipherPool implements AeadBackend, LaneSender {
   readonly #lanesOut: Int32Array[];
   /** Jobs of each thread whose lane was taken back. */
   readonly #takenBack: Int32Array;
-  /** Jobs of each thread, up to and with the last that opens. */
-  readonly #opensUntil: Int32Array;
+  /** For each set of slots how many jobs a thread has done when all that came into it is opened. */
+  readonly #opensUntil: ReadonlyMap<ReceiveSlots, Int32Array>;
   readonly #pointers = { from: new PointerCache(), to: new PointerCache() };
   #fds: Readonly<Record<4 | 6, Fd | undefined>> = { 4: undefined, 6: undefined };
   #generation = 0;
@@ -106,8 +106,12 @@ export class CipherPool implements AeadBackend, LaneSender {
       new ReceiveSlots(SLOTS, this.#received, SLOTS * SLOT_SIZE),
     ];
     this.#lanesOut = Array.from({ length: memory.threads }, () => new Int32Array(RING_SIZE));
-    this.#takenBack = new Int32Array(memory.threads);
-    this.#opensUntil = new Int32Array(memory.threads);
+    this.#takenBack = Int32Array.from(
+      { length: memory.threads },
+      (_, thread) => this.#done(thread),
+    );
+    this.#opensUntil = new Map(this.slots.map((slots) => [slots, new Int32Array(memory.threads)]));
+    this.#turn = Atomics.load(this.#words, memory.turn);
     for (let lane = LANES - 1; lane >= 0; lane--) this.#freeLanes.push(lane);
     for (let slot = MAX_KEYS - 1; slot >= 0; slot--) this.#freeKeys.push(slot);
     memory.setBuffer(SharedBuffer.lanes, addressOf(this.buffer.buffer), this.buffer.length);
@@ -283,23 +287,29 @@ export class CipherPool implements AeadBackend, LaneSender {
 
   // ---- receiving
 
-  /** Has threads open the messages of a set of slots that a socket has just received; see {@link finishOpening}. */
-  beginOpening(socket: UdpSocket, messages: number): boolean {
+  /** Has threads open the messages that a socket has just received into `slots`; see {@link finishOpening}. */
+  beginOpening(slots: ReceiveSlots, socket: UdpSocket, messages: number): boolean {
     let packets = 0;
     for (let m = 0; m < messages; m++) packets += socket.length(m) / socket.segmentSize(m);
     if (packets < MIN_PACKETS) return false;
+    const until = this.#opensUntil.get(slots)!;
+    // A thread that gets none of them has done enough. What it had to do last time may be so long
+    // ago that, as counts go round, it looks like something to come.
+    until.set(this.#takenBack);
     for (let m = 0; m < messages; m++) {
       const thread = this.#nextOpener++ % this.#memory.threads;
       const [start, length, step] = [socket.start(m), socket.length(m), socket.segmentSize(m)];
       this.#submit(thread, NO_LANE, Job.Open, start, length, step);
+      until[thread] = this.#words[this.#memory.submitted(thread)]!;
     }
     return true;
   }
 
-  /** Waits until threads have opened what {@link beginOpening} gave them. */
-  finishOpening(): void {
+  /** Waits until threads have opened what {@link beginOpening} gave them of these slots, not of others. */
+  finishOpening(slots: ReceiveSlots): void {
+    const until = this.#opensUntil.get(slots)!;
     for (let thread = 0; thread < this.#memory.threads; thread++) {
-      this.#waitFor(thread, this.#opensUntil[thread]!);
+      this.#waitFor(thread, until[thread]!);
     }
     this.#isMarked = true;
   }
@@ -357,7 +367,6 @@ export class CipherPool implements AeadBackend, LaneSender {
     this.#lanesOut[thread]![count & (RING_SIZE - 1)] = lane;
     Atomics.store(words, submitted, count + 1 | 0);
     Atomics.notify(words, submitted);
-    if (kind === Job.Open) this.#opensUntil[thread] = count + 1 | 0;
   }
 
   #done(thread: number): number {

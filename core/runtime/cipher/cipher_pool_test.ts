@@ -1,8 +1,8 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { hex } from "../../bytes/mod.ts";
 import type { AeadKey } from "../../crypto/mod.ts";
 import { ip, packetMemory, SocketAddress } from "../../ip/mod.ts";
-import { UdpSocket } from "../../os/linux/mod.ts";
+import { type ReceiveSlots, UdpSocket } from "../../os/linux/mod.ts";
 import { seededRandom, testAead } from "../../testing/mod.ts";
 import type { Millis } from "../../units.ts";
 import { WireGuardNode, type WireGuardResult, WireGuardTunnel } from "../../wireguard/mod.ts";
@@ -30,8 +30,8 @@ class Bench implements Disposable {
   readonly batch: SendBatch;
   readonly plain = packetMemory(65_536);
 
-  constructor(threads = 2) {
-    this.memory = CipherMemory.create(threads);
+  constructor(threads = 2, memory = CipherMemory.create(threads)) {
+    this.memory = memory;
     this.pool = new CipherPool(this.memory, this.aead);
     this.threads = Array.from(
       { length: threads },
@@ -217,19 +217,30 @@ Deno.test({
 });
 
 /** Sends datagrams to the pool's socket in one message, receives them, and has threads open them. */
-function receive(bench: Bench, datagrams: readonly Uint8Array[]): readonly number[] {
+function receive(bench: Bench, datagrams: readonly Uint8Array[]): number[] {
+  const { socket, pool } = bench;
+  const slots = pool.slots[1];
+  const places = receiveInto(bench, slots, datagrams);
+  if (pool.beginOpening(slots, socket, 1)) {
+    bench.work();
+    pool.finishOpening(slots);
+  }
+  return places;
+}
+
+function receiveInto(
+  bench: Bench,
+  slots: ReceiveSlots,
+  datagrams: readonly Uint8Array[],
+): number[] {
   const length = datagrams[0]!.length;
   const all = new Uint8Array(datagrams.length * length);
   for (const [i, datagram] of datagrams.entries()) all.set(datagram, i * length);
   const to = new SocketAddress(LOOPBACK, bench.socket.localPort);
   bench.far.send(undefined, to, all, 0, all.length, length, 0);
-  const { socket, pool } = bench;
-  socket.use(pool.slots[1]);
+  const { socket } = bench;
+  socket.use(slots);
   assertEquals(socket.receive(), 1, "loopback keeps a GSO send together");
-  if (pool.beginOpening(socket, 1)) {
-    bench.work();
-    pool.finishOpening();
-  }
   return datagrams.map((_, i) => socket.start(0) + i * length);
 }
 
@@ -266,6 +277,69 @@ Deno.test({
       );
     }
     bench.pool.endOpening();
+    key.dispose();
+  },
+});
+
+Deno.test({
+  name: "CipherPool: messages are taken while threads still open those that came after them",
+  ...onLinux,
+  fn() {
+    using bench = new Bench();
+    const { pool, socket } = bench;
+    const key = pool.key(KEY, INDEX);
+    const [first, second] = pool.slots;
+    const messages = Array.from({ length: 40 }, (_, i) => dataMessage(bench, i));
+    const places = receiveInto(bench, first, messages.slice(0, 20));
+    assert(pool.beginOpening(first, socket, 1));
+    bench.work();
+    places.push(...receiveInto(bench, second, messages.slice(20)));
+    assert(pool.beginOpening(second, socket, 1));
+    const opened = packetMemory(65_536);
+    const open = (counter: number) => {
+      const at = places[counter]!;
+      return key.open(counter, socket.buffer, at + 16, at + SEALED, opened, 0);
+    };
+    bench.memory.stop(); // so that it throws instead of waiting
+    pool.finishOpening(first);
+    for (let counter = 0; counter < 20; counter++) assert(open(counter), `message ${counter}`);
+    assertThrows(() => pool.finishOpening(second), Error, "ended");
+    bench.work();
+    pool.finishOpening(second);
+    for (let counter = 20; counter < 40; counter++) assert(open(counter), `message ${counter}`);
+    pool.endOpening();
+    key.dispose();
+  },
+});
+
+Deno.test({
+  name: "CipherPool: nothing waits for ever because a count has gone round",
+  ...onLinux,
+  fn() {
+    const memory = CipherMemory.create(2);
+    const start = -0x8000_0000;
+    for (const thread of [0, 1]) {
+      memory.words[memory.submitted(thread)] = memory.words[memory.done(thread)] = start;
+    }
+    memory.words[memory.turn] = start;
+    using bench = new Bench(2, memory);
+    const { pool, socket } = bench;
+    const key = pool.key(KEY, INDEX);
+    // Only one of the threads has ever had something to open.
+    const messages = Array.from({ length: 20 }, (_, i) => dataMessage(bench, i));
+    receiveInto(bench, pool.slots[0], messages);
+    assert(pool.beginOpening(pool.slots[0], socket, 1));
+    bench.work();
+    memory.stop(); // so that it throws instead of waiting
+    pool.finishOpening(pool.slots[0]);
+    pool.endOpening();
+    for (let counter = 0; counter < 49 * 20; counter++) {
+      bench.commit(key, counter);
+      bench.work();
+    }
+    bench.batch.flush();
+    bench.work();
+    assertEquals(bench.arrived().length, 49 * 20);
     key.dispose();
   },
 });
