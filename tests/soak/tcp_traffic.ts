@@ -21,6 +21,11 @@ export interface TcpReport {
 
 const HEADER = 12;
 const MAX_WRITE = 200_000;
+/** After so long without a byte either way the tunnel is taken for broken. */
+const STALL_MS = 10_000;
+
+/** When bytes last went or came, on any connection. */
+let movedAt = performance.now();
 
 /** Sends `length` bytes of a pattern, in writes of all sizes. */
 async function send(conn: Deno.TcpConn, seed: number, length: number): Promise<void> {
@@ -43,6 +48,7 @@ async function expect(conn: Deno.TcpConn, seed: number, length: number): Promise
   const buf = new Uint8Array(1 << 18);
   let got = 0;
   for (let n; (n = await conn.read(buf)) !== null;) {
+    movedAt = performance.now();
     if (!pattern.check(buf.subarray(0, n))) throw new Error(`damaged after byte ${got}`);
     got += n;
   }
@@ -50,7 +56,23 @@ async function expect(conn: Deno.TcpConn, seed: number, length: number): Promise
 }
 
 async function writeAll(conn: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+  for (let at = 0; at < bytes.length;) {
+    at += await conn.write(bytes.subarray(at));
+    movedAt = performance.now();
+  }
+}
+
+/** Does the work. @throws Error when nothing moves any more */
+async function watch(work: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  const stalled = new Promise<never>((_, reject) => {
+    timer = setInterval(() => {
+      if (performance.now() - movedAt < STALL_MS) return;
+      reject(new Error(`the tunnel stands still: no byte went or came for ${STALL_MS} ms`));
+    }, 100);
+  });
+  await Promise.race([work, stalled]);
+  clearInterval(timer);
 }
 
 async function serve(port: number): Promise<void> {
@@ -95,7 +117,9 @@ if (import.meta.main) {
   else {
     const { connect, port, bytes } = orders;
     const share = Math.ceil(bytes / 2 / connect.length);
-    await Promise.all(connect.map((host, i) => exchange(host, port, 1000 * (i + 1), share)));
+    await watch(
+      Promise.all(connect.map((host, i) => exchange(host, port, 1000 * (i + 1), share))),
+    );
     const report: TcpReport = { checkedBytes: 2 * share * connect.length };
     console.log(JSON.stringify(report));
   }

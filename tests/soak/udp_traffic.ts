@@ -6,8 +6,8 @@
  *     | flow | number  | pattern of both …      numbers count up within a flow
  *
  * Some leave alone, others in runs that the kernel cuts apart (UDP_SEGMENT), so that super-packets
- * come out of TUN, too. Datagrams may be lost, but none may be damaged, come twice, or come after a
- * later one of its flow.
+ * come out of TUN, too. Datagrams may be lost, but none may be damaged or come twice, and as long as the
+ * way stays the same none may come after a later one of its flow.
  * @module
  */
 
@@ -32,8 +32,10 @@ export interface UdpCounts {
   right: number;
   /** With other bytes than were sent. */
   damaged: number;
-  /** After a later one of the same flow, or once more. */
-  disordered: number;
+  /** Once more. */
+  repeated: number;
+  /** After a later one of the same flow. */
+  late: number;
   /** The first few of those that were not right. */
   readonly examples: string[];
 }
@@ -55,6 +57,9 @@ const FLOWS_PER_ADDRESS = 4;
 const WINDOW = 400;
 /** After so long those are taken for lost. */
 const PATIENCE_MS = 100;
+/** After so long without any the tunnel is taken for broken. */
+const STALL_MS = 10_000;
+const QUESTION_MS = 250;
 const MAX_RUN = 20;
 /** Flows of a run are numbered from here on, times the run. */
 const RUN = 1000;
@@ -65,8 +70,8 @@ const BUFFERS = { receiveBuffer: 8 << 20, sendBuffer: 8 << 20 };
 
 /** Checks the datagrams of many flows. */
 class Checker {
-  readonly counts: UdpCounts = { right: 0, damaged: 0, disordered: 0, examples: [] };
-  readonly #last = new Map<number, number>();
+  readonly counts: UdpCounts = { right: 0, damaged: 0, repeated: 0, late: 0, examples: [] };
+  readonly #flows = new Map<number, Numbers>();
 
   /** Whether the datagram is as it should be. */
   take(bytes: Uint8Array): boolean {
@@ -76,17 +81,34 @@ class Checker {
     if (!patternOf(flow, number).check(bytes.subarray(HEADER))) {
       return this.#bad("damaged", `${flow}:${number}, ${bytes.length} bytes`);
     }
-    const last = this.#last.get(flow) ?? -1;
-    if (number <= last) return this.#bad("disordered", `${flow}:${number} after ${last}`);
-    this.#last.set(flow, number);
+    const numbers = this.#flows.get(flow) ?? new Numbers();
+    this.#flows.set(flow, numbers);
+    const { last } = numbers;
+    const order = numbers.take(number);
+    if (order !== "next") return this.#bad(order, `${flow}:${number} after ${last}`);
     this.counts.right++;
     return true;
   }
 
-  #bad(what: "damaged" | "disordered", example: string): false {
+  #bad(what: "damaged" | "repeated" | "late", example: string): false {
     this.counts[what]++;
-    if (this.counts.examples.length < MAX_EXAMPLES) this.counts.examples.push(example);
+    if (this.counts.examples.length < MAX_EXAMPLES) this.counts.examples.push(`${what} ${example}`);
     return false;
+  }
+}
+
+/** The numbers of a flow that came. */
+export class Numbers {
+  /** The greatest; -1 while there is none. */
+  last = -1;
+  readonly #skipped = new Set<number>();
+
+  /** What the next one to come is. */
+  take(number: number): "next" | "late" | "repeated" {
+    if (number <= this.last) return this.#skipped.delete(number) ? "late" : "repeated";
+    for (let n = this.last + 1; n < number; n++) this.#skipped.add(n);
+    this.last = number;
+    return "next";
   }
 }
 
@@ -174,7 +196,10 @@ class Flow {
     }
     const segment = count > 1 ? size : 0;
     const result = this.#socket.send(undefined, this.#to, this.#buf, 0, end, segment, 0);
-    if (result === SendResult.Refused) throw new Error(`cannot send to ${this.#to}`);
+    if (result === SendResult.Refused) {
+      const reasons = [...this.#socket.sendCounters.refused.keys()].join(", ");
+      throw new Error(`cannot send to ${this.#to}: ${reasons}`);
+    }
     return count;
   }
 
@@ -190,13 +215,13 @@ class Flow {
     view.setUint32(4, run);
     using epoll = new Epoll();
     epoll.add(this.fd, 0, { readable: true });
-    for (let attempt = 0; attempt < 20; attempt++) {
+    for (let waited = 0; waited < STALL_MS; waited += QUESTION_MS) {
       this.#socket.send(undefined, this.#to, question, 0, HEADER, 0, 0);
-      if (epoll.wait(250) === 0) continue;
+      if (epoll.wait(QUESTION_MS) === 0) continue;
       const answer = this.receive().at(-1);
       if (answer?.[0] === 0x7b) return JSON.parse(new TextDecoder().decode(answer));
     }
-    throw new Error("the other end does not say what it got");
+    throw new Error(`the tunnel stands still: no answer to a question for ${STALL_MS} ms`);
   }
 }
 
@@ -213,16 +238,33 @@ function exchange(
   );
   const epoll = new Epoll();
   for (const [i, flow] of flows.entries()) epoll.add(flow.fd, i, { readable: true });
+  let runs = 0;
   let sent = 0;
   let out = 0; // sent and neither back nor given up
+  let heardAt = performance.now();
+  let isSilent = false;
   while (sent < wanted || out > 0) {
-    for (let i = 0; out < WINDOW && sent < wanted; i++) {
-      const count = flows[i % flows.length]!.send();
+    while (out < WINDOW && sent < wanted) {
+      const count = flows[runs++ % flows.length]!.send();
       sent += count;
       out += count;
     }
     const n = epoll.wait(PATIENCE_MS);
-    if (n === 0) out = 0;
+    if (n === 0) {
+      if (performance.now() - heardAt > STALL_MS) {
+        const { right } = checker.counts;
+        throw new Error(
+          `the tunnel stands still: ${right} of ${sent} came back, and none for ${STALL_MS} ms`,
+        );
+      }
+      // Where nothing comes back a run now and then is enough to see when that changes.
+      out = isSilent && sent < wanted ? WINDOW - 1 : 0;
+      isSilent = true;
+      continue;
+    }
+    if (isSilent) out = 0;
+    isSilent = false;
+    heardAt = performance.now();
     for (let i = 0; i < n; i++) {
       for (const bytes of flows[epoll.token(i)]!.receive()) {
         checker.take(bytes);

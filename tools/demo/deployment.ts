@@ -101,6 +101,7 @@ export const API_URL = `ws://${ADDRESS.portal[0]}:8080/`;
 
 const READY_MS = 15_000;
 const PATH_MS = 5_000;
+const SETTLED_MS = 1_000;
 const STATUS_MS = 2_000;
 const POLL_MS = 20;
 const TEMP_FOLDER = "/tmp";
@@ -254,13 +255,13 @@ export class Deployment implements AsyncDisposable {
   /** Waits until a program's status is as wanted. */
   async untilStatus(
     name: TunnelProgramName,
-    isWanted: (status: ProgramStatus) => boolean,
+    isWanted: (status: ProgramStatus) => boolean | Promise<boolean>,
     timeoutMs = READY_MS,
   ): Promise<void> {
     const start = performance.now();
     for (;;) {
       const status = await this.status(name);
-      if (status !== undefined && isWanted(status)) return;
+      if (status !== undefined && await isWanted(status)) return;
       const ended = this.process(name).status;
       if (ended !== undefined) {
         throw new Error(`${PROGRAMS[name].name} ended with status ${ended.code}`);
@@ -316,6 +317,30 @@ export class Deployment implements AsyncDisposable {
       return found !== undefined;
     }, PATH_MS);
     return found!;
+  }
+
+  /**
+   * Waits until packets take paths of that kind and neither end has changed its path for a while.
+   *
+   * Whenever it changes, what is still under way on a slower path comes after what went by the new one.
+   *
+   * @returns the paths of both ends, to be compared and read
+   */
+  async untilSettled(kind: "direct" | "relayed"): Promise<string> {
+    let [paths, since] = ["", 0];
+    await this.untilStatus("client", async ({ connections }) => {
+      const seen = pathsOf(connections, (await this.status("gateway"))?.connections ?? []);
+      if (seen !== paths) [paths, since] = [seen, performance.now()];
+      return connections.some((connection) => pathKind(connection) === kind) &&
+        performance.now() - since >= SETTLED_MS;
+    });
+    return paths;
+  }
+
+  /** The paths that both ends take now, as {@link untilSettled} names them. */
+  async paths(): Promise<string> {
+    const [client, gateway] = await Promise.all([this.status("client"), this.status("gateway")]);
+    return pathsOf(client?.connections ?? [], gateway?.connections ?? []);
   }
 
   /** Makes the client start over, as it does when the network changes. */
@@ -407,6 +432,15 @@ export class Deployment implements AsyncDisposable {
       // It is gone already.
     }
   }
+}
+
+function pathsOf(...ends: readonly (readonly ConnectionStatus[])[]): string {
+  const texts = ends.map((connections) =>
+    connections.map(({ path }) => path ? `${path.kind} ${path.local} ${path.remote}` : "none").join(
+      ", ",
+    )
+  );
+  return texts.join(" | ");
 }
 
 function token(kind: string): string {
