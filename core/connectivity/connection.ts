@@ -98,7 +98,8 @@ export class Connection {
   #wokeAt = -1 as Millis;
   /** Since the path was last seen answering. */
   #isRenewed = false;
-  #lastActivity: Millis;
+  /** As {@link #heardAt} no whole number at first: V8 then keeps it in place, without garbage. */
+  #lastActivity: Millis = -Infinity as Millis;
   /** When an authentic message of the peer last came through the tunnel. */
   #heardAt: Millis = -Infinity as Millis;
   /** A gateway is patient: it cannot ask for another connection. */

@@ -10,7 +10,7 @@
  * grace follow, in case it was our own network that was away. Where our relay answers it is not.
  *
  * Owns: when to ask and when to judge. Does not own: the question, and the connection's end.
- * Cost: a word of the peer is one store.
+ * Cost: a word of the peer is one store, and no garbage (asserted in the test).
  * @module
  */
 
@@ -19,7 +19,8 @@ import { PEER_SILENCE_MS, RELAY_ANSWER_MS } from "./timing.ts";
 
 /** See the head of this file. */
 export class PeerSilence {
-  #heardAt: Millis;
+  /** No whole number at first: V8 then keeps it in place, without garbage. */
+  #heardAt: Millis = -Infinity as Millis;
   #askedAt: Millis = -Infinity as Millis;
   #judgedAt: Millis = -Infinity as Millis;
 

@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { medianHeapGrowth } from "../testing/heap_growth.ts";
 import { type Millis, NEVER } from "../units.ts";
 import { PeerSilence } from "./peer_silence.ts";
 
@@ -31,4 +32,14 @@ Deno.test("PeerSilence of a process that stood still gives the relay its time fi
   assertEquals(silence.takeDue(at(60_000)), "ask");
   assertEquals(silence.takeDue(at(60_000)), undefined);
   assertEquals(silence.pollTimeout(), at(61_500));
+});
+
+Deno.test("PeerSilence.noteHeard allocates nothing once it is compiled", () => {
+  const silence = new PeerSilence(at(0));
+  const clock = new Float64Array([0.5]);
+  const batch = () => {
+    for (let i = 0; i < 1000; i++) silence.noteHeard(at(clock[0]! += 0.7));
+  };
+  const growth = medianHeapGrowth(batch, 4000);
+  assert(growth < 4000, `grew by ${growth} bytes per 1000 packets`);
 });
