@@ -65,7 +65,7 @@ export function measureCase({ name, packets, prepare }: MicroCase): MicroResult 
   const run = prepare();
   let calls = 1;
   for (const end = performance.now() + WARM_UP_MS; performance.now() < end;) run();
-  while (timed(run, calls) < ROUND_MS) calls *= 2;
+  while (quickest(run, calls) < ROUND_MS) calls *= 2;
   let best = Infinity;
   for (let i = 0; i < ROUNDS; i++) best = Math.min(best, timed(run, calls));
   const fewCalls = Math.max(1, calls >> 4);
@@ -97,6 +97,11 @@ function timed(run: () => void, calls: number): number {
   const start = performance.now();
   for (let i = 0; i < calls; i++) run();
   return performance.now() - start;
+}
+
+/** A busy machine may take the processor away for longer than a round, but hardly three times. */
+function quickest(run: () => void, calls: number): number {
+  return Math.min(timed(run, calls), timed(run, calls), timed(run, calls));
 }
 
 function memory(): number {
