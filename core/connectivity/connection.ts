@@ -66,6 +66,10 @@ export interface ConnectionParameters {
 export type ConnectionEvent =
   | { readonly tag: "candidate" | "candidate-invalidated"; readonly candidate: Candidate }
   | { readonly tag: "established" | "path-changed" }
+  /** The peer is silent: relays are to be asked whether our own network works ... */
+  | { readonly tag: "silent"; readonly askedAt: Millis }
+  /** ... and if one has answered since, {@link Connection.giveUp} is due. */
+  | { readonly tag: "unheard"; readonly askedAt: Millis }
   | { readonly tag: "failed"; readonly reason: string };
 
 /** A connection, from its authorisation to its end. */
@@ -385,6 +389,11 @@ export class Connection {
     return this.#events.shift();
   }
 
+  /** The peer is gone; see the event `unheard`. */
+  giveUp(): void {
+    this.#fail("the peer fell silent");
+  }
+
   /** Lets the cipher contexts go; the connection is not used afterwards. */
   dispose(): void {
     this.#failed = true;
@@ -404,12 +413,10 @@ export class Connection {
   }
 
   #onSilence(now: Millis, silence: PeerSilence): void {
-    switch (silence.takeDue(now)) {
-      case "ask":
-        return this.allocation?.verify(now);
-      case "judge":
-        if (this.allocation?.isVerifiedSince(silence.askedAt)) this.#fail("the peer fell silent");
-    }
+    const due = silence.takeDue(now);
+    if (due === undefined) return;
+    const { askedAt } = silence;
+    this.#events.push({ tag: due === "ask" ? "silent" : "unheard", askedAt });
   }
 
   #noteActivity(now: Millis): void {

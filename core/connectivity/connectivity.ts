@@ -607,6 +607,21 @@ export class Connectivity {
     }
   }
 
+  /** One that answers shows that our own network works. */
+  #askRelays(now: Millis): void {
+    for (const allocation of this.#allocations.values()) {
+      allocation.verify(now);
+      this.#pullTransmits(allocation);
+    }
+  }
+
+  #hasRelayAnswered(askedAt: Millis): boolean {
+    for (const allocation of this.#allocations.values()) {
+      if (allocation.isVerifiedSince(askedAt)) return true;
+    }
+    return false;
+  }
+
   // ---- connections
 
   #makeNode(privateKey: Uint8Array): WireGuardNode {
@@ -654,6 +669,12 @@ export class Connectivity {
           break;
         case "candidate-invalidated":
           this.#signal("candidates-invalidated", peerId, event.candidate);
+          break;
+        case "silent":
+          this.#askRelays(event.askedAt);
+          break;
+        case "unheard":
+          if (this.#hasRelayAnswered(event.askedAt)) connection.giveUp();
           break;
         case "failed":
           this.#remove(connection);

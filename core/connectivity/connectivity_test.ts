@@ -143,6 +143,18 @@ Deno.test("a peer that says nothing while the relay answers is given up 16.5 s a
   }
 });
 
+Deno.test("a peer that dies together with the relay of its connection is given up by the word of another", () => {
+  const world = new World(2).connect();
+  const used = world.client.node.connection("gateway")!.allocation!.id === "relay-0" ? 0 : 1;
+  world.relays[used]!.isUp = false;
+  world.network.block("192.0.2.2", "0.0.0.0/0");
+  world.gateway.isHeard = false;
+  const start = world.network.now;
+  world.client.send(start, "gateway", inner(1));
+  assert(world.network.runUntil(() => world.client.told.at(-1)!.startsWith("failed"), 16_550));
+  assertEquals(world.client.told.at(-1), "failed: the peer fell silent");
+});
+
 Deno.test("the silence of a peer counts from when somebody wants something of it", () => {
   const world = new World().connect();
   world.network.runFor(60_000);

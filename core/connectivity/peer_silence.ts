@@ -1,13 +1,13 @@
 /**
  * Tells a peer that is gone from a network of ours that is away.
  *
- *     listening ── 15 s without a word ──► relay asked ── 1.5 s more ──► the relay has answered: gone
- *         ▲                                    │                  └───► it has not: ICE decides
- *         └──────── a word of the peer ────────┘
+ *     listening ── 15 s without a word ──► relays asked ── 1.5 s more ──► one has answered: gone
+ *         ▲                                     │                  └───► none has: ICE decides
+ *         └───────── a word of the peer ────────┘
  *
  * ICE alone takes longer to give a peer up than its timeout says: the time of each pair starts with
  * the first check that is not answered, pairs that answered later live longer, and two seconds of
- * grace follow, in case it was our own network that was away. Where our relay answers it is not.
+ * grace follow, in case it was our own network that was away. Where a relay answers it is not.
  *
  * Owns: when to ask and when to judge. Does not own: the question, and the connection's end.
  * Cost: a word of the peer is one store, and no garbage (asserted in the test).
@@ -29,7 +29,7 @@ export class PeerSilence {
     this.#heardAt = now;
   }
 
-  /** When the relay was asked last. */
+  /** When relays were asked last. */
   get askedAt(): Millis {
     return this.#askedAt;
   }
@@ -39,7 +39,7 @@ export class PeerSilence {
     this.#heardAt = now;
   }
 
-  /** What is to be done now, once: ask the relay, or give the peer up if the relay has answered. */
+  /** What is to be done now, once: ask the relays, or give the peer up if one has answered. */
   takeDue(now: Millis): "ask" | "judge" | undefined {
     if (now < this.pollTimeout()) return undefined;
     if (this.#askedAt <= this.#heardAt) {

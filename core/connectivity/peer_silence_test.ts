@@ -5,7 +5,7 @@ import { PeerSilence } from "./peer_silence.ts";
 
 const at = (ms: number) => ms as Millis;
 
-Deno.test("PeerSilence asks the relay after 15 s without a word, and judges at 16.5 s, once", () => {
+Deno.test("PeerSilence asks the relays after 15 s without a word, and judges at 16.5 s, once", () => {
   const silence = new PeerSilence(at(0));
   silence.noteHeard(at(1_000));
   assertEquals(silence.pollTimeout(), at(16_000));
@@ -27,7 +27,7 @@ Deno.test("PeerSilence listens anew after a word, whenever it comes", () => {
   assertEquals(silence.pollTimeout(), at(31_000));
 });
 
-Deno.test("PeerSilence of a process that stood still gives the relay its time first", () => {
+Deno.test("PeerSilence of a process that stood still gives the relays their time first", () => {
   const silence = new PeerSilence(at(0));
   assertEquals(silence.takeDue(at(60_000)), "ask");
   assertEquals(silence.takeDue(at(60_000)), undefined);

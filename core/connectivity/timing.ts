@@ -37,12 +37,12 @@ export const NO_CANDIDATES_TIMEOUT_MS = 10_000;
 export const CONNECT_TIMEOUT_MS = 20_000;
 
 /**
- * A client gives its gateway up after so long without a word from it, if our relay answers meanwhile:
+ * A client gives its gateway up after so long without a word from it, if a relay answers meanwhile:
  * what ICE's active timing gives one pair.
  */
 export const PEER_SILENCE_MS: number = pairTimeoutMs(ICE_TIMING.client.active);
 
-/** How long our relay has for that answer, at the end of it: enough to be asked twice. */
+/** How long relays have for that answer, at the end of it: enough to be asked twice. */
 export const RELAY_ANSWER_MS = 1_500;
 
 /** A path that came back within this time after ICE gave it up was not lost. */
