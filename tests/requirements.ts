@@ -8,6 +8,7 @@
  * @module
  */
 
+import { loadAead } from "@firezone/core/crypto";
 import { findSystemdResolved } from "./systemd_resolved.ts";
 
 /** Commands that tests use, with the Debian package that brings each. */
@@ -28,6 +29,11 @@ export const PACKAGE_OF = {
   "dbus-daemon": "dbus-daemon",
 } as const;
 
+/** The Debian package with the library of the AEAD backend `ipsec-mb`, where there is one. */
+export const IPSEC_MB_PACKAGE: string | undefined = Deno.build.arch === "x86_64"
+  ? "libipsec-mb1"
+  : undefined;
+
 /** A command from {@link PACKAGE_OF}. */
 export type NeededCommand = keyof typeof PACKAGE_OF;
 
@@ -35,7 +41,8 @@ export type NeededCommand = keyof typeof PACKAGE_OF;
  * Something a test may need.
  *
  * `root`: user id 0. `namespaces`: network namespaces can be made. `tun`: `/dev/net/tun` opens.
- * `systemd-resolved`: installed or unpacked, see `systemd_resolved.ts`.
+ * `systemd-resolved`: installed or unpacked, see `systemd_resolved.ts`. `ciphers`: every AEAD backend
+ * that there is for this processor.
  */
 export type Requirement =
   | "linux"
@@ -43,6 +50,7 @@ export type Requirement =
   | "namespaces"
   | "tun"
   | "systemd-resolved"
+  | "ciphers"
   | NeededCommand;
 
 /** What {@link requires} answers, to be given to `Deno.test`. */
@@ -113,11 +121,20 @@ function check(need: Requirement): string | undefined {
       return findSystemdResolved() === undefined
         ? "no systemd-resolved (Debian package of that name; it may be unpacked only)"
         : undefined;
+    case "ciphers":
+      return whichCipherIsMissing();
     default:
       return findCommand(need) === undefined
         ? `no ${need} (Debian package ${PACKAGE_OF[need]})`
         : undefined;
   }
+}
+
+function whichCipherIsMissing(): string | undefined {
+  if (loadAead("libcrypto") === undefined) return "no libcrypto (Debian package libssl3)";
+  return IPSEC_MB_PACKAGE !== undefined && loadAead("ipsec-mb") === undefined
+    ? `no libIPSec_MB (Debian package ${IPSEC_MB_PACKAGE})`
+    : undefined;
 }
 
 function canMakeNamespaces(): boolean {

@@ -31,7 +31,14 @@ export const FLOORS: readonly (readonly string[])[] = [
 export const SHELLS: readonly string[] = [
   ...["core/version.ts", "core/system_random.ts", "core/os", "core/cli", "core/runtime"],
   ...["core/testing", "tools", "tests"],
-  ...inside("core/crypto", ["libcrypto.ts", "aead_libcrypto.ts", "pointer_cache.ts", "select.ts"]),
+  ...inside("core/crypto", [
+    "libcrypto.ts",
+    "aead_libcrypto.ts",
+    "ipsec_mb.ts",
+    "aead_ipsec_mb.ts",
+    "pointer_cache.ts",
+    "select.ts",
+  ]),
   ...inside("core/portal", ["portal_connection.ts", "websocket.ts", "host_info.ts"]),
   ...inside("core/telemetry", ["logging.ts", "log_directory.ts", "program_logging.ts"]),
   ...inside("core/telemetry/otlp", ["exporter.ts", "grpc_call.ts"]),

@@ -6,8 +6,10 @@
  * @module
  */
 
+import { loadAead } from "@firezone/core/crypto";
 import {
   findCommand,
+  IPSEC_MB_PACKAGE,
   type NeededCommand,
   PACKAGE_OF,
   type Requirement,
@@ -33,7 +35,14 @@ function prepare(): void {
   }
   if (isDebianRoot() && findSystemdResolved() === undefined) unpackResolved();
   const missing = new Set<string>();
-  const needs: Requirement[] = ["linux", "root", "namespaces", "tun", "systemd-resolved"];
+  const needs: Requirement[] = [
+    "linux",
+    "root",
+    "namespaces",
+    "tun",
+    "systemd-resolved",
+    "ciphers",
+  ];
   for (const need of [...needs, ...Object.keys(PACKAGE_OF) as NeededCommand[]]) {
     const text = whatIsMissing(need);
     if (text !== undefined) missing.add(text);
@@ -47,7 +56,13 @@ function isDebianRoot(): boolean {
 
 function missingPackages(): string[] {
   const commands = Object.keys(PACKAGE_OF) as NeededCommand[];
-  return [...new Set(commands.filter((c) => !findCommand(c)).map((c) => PACKAGE_OF[c]))];
+  const packages = new Set<string>(
+    commands.filter((c) => !findCommand(c)).map((c) => PACKAGE_OF[c]),
+  );
+  if (IPSEC_MB_PACKAGE !== undefined && loadAead("ipsec-mb") === undefined) {
+    packages.add(IPSEC_MB_PACKAGE);
+  }
+  return [...packages];
 }
 
 function install(packages: readonly string[]): void {

@@ -18,13 +18,14 @@ export const apiUrlOption: OptionSpec<URL> = option({
 });
 
 /** `--crypto`, with `FIREZONE_CRYPTO` behind it. */
-export const cryptoOption: OptionSpec<"libcrypto" | "node" | "noble" | undefined> = option({
-  flags: "--crypto <backend>",
-  env: "FIREZONE_CRYPTO",
-  description: "AEAD backend",
-  kind: oneOf("libcrypto", "node", "noble"),
-  defaultText: "the fastest that works",
-});
+export const cryptoOption: OptionSpec<"ipsec-mb" | "libcrypto" | "node" | "noble" | undefined> =
+  option({
+    flags: "--crypto <backend>",
+    env: "FIREZONE_CRYPTO",
+    description: "AEAD backend: ipsec-mb (Debian's libipsec-mb1), libcrypto, node or noble",
+    kind: oneOf("ipsec-mb", "libcrypto", "node", "noble"),
+    defaultText: "the fastest that works",
+  });
 
 /** `--threads`, with `FIREZONE_THREADS` behind it. */
 export const threadsOption: OptionSpec<number> = option({

@@ -5,7 +5,7 @@
  *     nonce = 00 00 00 00 | counter, 64 bits, least significant byte first     (WireGuard §5.4.6)
  *     sealed = ciphertext, as long as the plaintext | tag, 16 bytes
  *
- * Three backends fill this contract; `select.ts` chooses one. They differ in speed only.
+ * Four backends fill this contract; `select.ts` chooses one. They differ in speed only.
  * @module
  */
 
@@ -22,7 +22,7 @@ export const KEY_LENGTH = 32;
 export const NONCE_LENGTH = 12;
 
 /** The name of a backend, as `--crypto` and the log spell it. */
-export type AeadName = "libcrypto" | "node" | "noble";
+export type AeadName = "ipsec-mb" | "libcrypto" | "node" | "noble";
 
 /**
  * One key. Buffers are borrowed for the call. Source and destination may be the very same bytes

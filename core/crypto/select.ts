@@ -4,19 +4,21 @@
  */
 
 import type { AeadBackend, AeadName } from "./aead.ts";
+import { ipsecMbAead } from "./aead_ipsec_mb.ts";
 import { libcryptoAead } from "./aead_libcrypto.ts";
 import { nobleAead } from "./aead_noble.ts";
 import { nodeAead } from "./aead_node.ts";
 import { passesSelfTest } from "./known_answers.ts";
 
 const LOADERS: Readonly<Record<AeadName, () => AeadBackend | undefined>> = {
+  "ipsec-mb": ipsecMbAead,
   libcrypto: libcryptoAead,
   node: nodeAead,
   noble: nobleAead,
 };
 
 /** All backends, the fastest first. */
-export const AEAD_NAMES: readonly AeadName[] = ["libcrypto", "node", "noble"];
+export const AEAD_NAMES: readonly AeadName[] = ["ipsec-mb", "libcrypto", "node", "noble"];
 
 /** Why no backend can be used: in one line, for the operator. */
 export class AeadError extends Error {
