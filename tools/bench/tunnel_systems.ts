@@ -11,6 +11,7 @@
  * @module
  */
 
+import { testAead } from "@firezone/core/testing";
 import { findCommand } from "@firezone/tests/requirements";
 import { Deployment } from "../demo/deployment.ts";
 import { ADDRESS, type Topology } from "../demo/topology.ts";
@@ -167,7 +168,7 @@ export class TunnelNetwork implements AsyncDisposable {
     const pid = (name: "client" | "gateway" | "relay") => deployment.process(name).pid;
     this.systems.push({
       name: "firezone",
-      detail: `this project, Deno ${Deno.version.deno}`,
+      detail: `this project, Deno ${Deno.version.deno}, ${testAead().detail}`,
       address: ADDRESS.web[0],
       paths: ["direct", "relayed"],
       pids: (path) => [
