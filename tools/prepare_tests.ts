@@ -41,7 +41,8 @@ function prepare(): void {
     "namespaces",
     "tun",
     "systemd-resolved",
-    "ciphers",
+    // This process does not see a library that it has just installed.
+    ...packages.includes(IPSEC_MB_PACKAGE ?? "") ? [] : ["ciphers"] as const,
   ];
   for (const need of [...needs, ...Object.keys(PACKAGE_OF) as NeededCommand[]]) {
     const text = whatIsMissing(need);

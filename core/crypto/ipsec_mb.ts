@@ -10,7 +10,8 @@
  * `bsearch` does it: looking for the manager among one element, it calls its comparison once, with the
  * manager as first argument, and whatever that returns ends the search.
  *
- * One manager per thread, made at the first use; it stays for the life of the process.
+ * The library is loaded with this module; one manager per thread is made at the first use. Both stay
+ * for the life of the process.
  * @module
  */
 
@@ -208,13 +209,12 @@ interface Library {
   readonly libc: Deno.DynamicLibrary<typeof LIBC_SYMBOLS>["symbols"];
 }
 
+const library = load();
 let manager: IpsecMbManager | undefined;
 
 /** This thread's manager, or `undefined` where there is no such library, or not as it should be. */
 export function ipsecMb(): IpsecMbManager | undefined {
-  if (manager !== undefined) return manager;
-  const library = load();
-  if (library === undefined) return undefined;
+  if (manager !== undefined || library === undefined) return manager;
   try {
     return manager = new IpsecMbManager(library);
   } catch {
