@@ -30,6 +30,8 @@ export const ATTRIBUTE = {
   priority: 0x0024,
   useCandidate: 0x0025,
   additionalAddressFamily: 0x8000,
+  /** The same, as drafts of RFC 8656 numbered it and coturn's client (4.6) still does. */
+  draftAdditionalAddressFamily: 0x8032,
   software: 0x8022,
   fingerprint: 0x8028,
   iceControlled: 0x8029,

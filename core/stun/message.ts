@@ -251,6 +251,9 @@ function decode(
       return (a.requestedAddressFamily = parseFamily(bytes, start, end)) !== undefined;
     case ATTRIBUTE.additionalAddressFamily:
       return (a.additionalAddressFamily = parseFamily(bytes, start, end)) !== undefined;
+    case ATTRIBUTE.draftAdditionalAddressFamily:
+      a.additionalAddressFamily ??= parseFamily(bytes, start, end);
+      return true; // whatever it holds: it may be ignored
     case ATTRIBUTE.priority:
       return (a.priority = parseU32(bytes, start, end)) !== undefined;
     case ATTRIBUTE.useCandidate:

@@ -138,6 +138,21 @@ Deno.test("attributes that must be understood but are not are listed once", () =
   assertEquals(parse(bytes).unknownComprehensionRequired, [0x001a, 0x7ffe]);
 });
 
+Deno.test("ADDITIONAL-ADDRESS-FAMILY is understood as drafts numbered it, but the RFC's counts", () => {
+  const [draft4, draft6] = [[0x8032, [1, 0, 0, 0]], [0x8032, [2, 0, 0, 0]]] as const;
+  const cases = [
+    [[draft6], 6],
+    [[[0x8000, [2, 0, 0, 0]], draft4], 6],
+    [[draft4, [0x8000, [2, 0, 0, 0]]], 6],
+    [[[0x8032, [9]]], undefined],
+  ] as const;
+  for (const [attributes, family] of cases) {
+    const message = parse(raw(attributes.map(([type, value]) => [type, [...value]])));
+    assertEquals(message.additionalAddressFamily, family);
+    assertEquals(message.malformedAttribute, undefined);
+  }
+});
+
 Deno.test("values that do not decode are reported, and the rest is read", () => {
   const broken: [string, number, number[]][] = [
     ["USERNAME too long", 0x0006, new Array(514).fill(0x61)],

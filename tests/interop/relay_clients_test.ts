@@ -1,9 +1,8 @@
 /**
  * TURN clients of others against our relay, over real sockets on loopback: coturn's tools, and werift.
  *
- * Not covered, because coturn's client (4.6) asks for it by attributes of drafts or not at all: dual
- * allocation (it sends 0x8032, RFC 8656 says 0x8000). Not served, and so left out: Send indications
- * (`-s`) and the pairs of ports for RTP and RTCP (without `-c`).
+ * Not served, and so left out: Send indications (`-s`) and the pairs of ports for RTP and RTCP (without
+ * `-c`).
  * @module
  */
 
@@ -31,6 +30,9 @@ Deno.test({
       { args: ["-x", ...toPeer6], server: "127.0.0.1", clients: 1 },
       { args: ["-x", ...toPeer6], server: "::1", clients: 1 },
       { args: [...toPeer], server: "::1", clients: 1 },
+      // Dual: one allocation, IPv4 and IPv6.
+      { args: ["-Z", ...toPeer], server: "127.0.0.1", clients: 1 },
+      { args: ["-Z", ...toPeer6], server: "127.0.0.1", clients: 1 },
       // Half of the clients are the peers of the other half: both ends are on our relay.
       { args: ["-y", "-m", "2", ...toPeer], server: "127.0.0.1", clients: 2 },
     ];
