@@ -61,7 +61,8 @@ const POLL_MS = 2;
 
 /** What all clients send through and receive into: one thread serves one after the other. */
 class Shared {
-  readonly slots = new ReceiveSlots(8);
+  /** A single one: after a pause, a client that is served with all it has makes the others wait. */
+  readonly slots = new ReceiveSlots(1);
   readonly structs = new SendStructs(4);
   readonly addresses = new SocketAddressCache();
   readonly aead: AeadBackend = selectAead();
