@@ -15,13 +15,7 @@ import {
   TAG_LENGTH,
   writeCounterNonce,
 } from "./aead.ts";
-import {
-  EVP_CTRL_AEAD_GET_TAG,
-  EVP_CTRL_AEAD_SET_TAG,
-  type Libcrypto,
-  libcrypto,
-  octetStringParameter,
-} from "./libcrypto.ts";
+import { type Libcrypto, libcrypto, octetStringParameter } from "./libcrypto.ts";
 import { PointerCache } from "./pointer_cache.ts";
 
 const SEAL = 1;
@@ -111,7 +105,7 @@ class LibcryptoKey implements AeadKey {
       for (let i = 0; i < padding; i++) dst[at++] = sealedZeros[i]!;
     }
     calls.EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
-    getTag(calls, context);
+    calls.EVP_CIPHER_CTX_get_params(context, tagParameterPointer);
     for (let i = 0; i < TAG_LENGTH; i++) dst[at + i] = tag[i]!;
   }
 
@@ -132,7 +126,7 @@ class LibcryptoKey implements AeadKey {
     for (let i = 0; i < TAG_LENGTH; i++) tag[i] = src[at + i]!;
     writeCounterNonce(nonce, counter);
     calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
-    setTag(calls, context);
+    calls.EVP_CIPHER_CTX_set_params(context, tagParameterPointer);
     if (length > 0) {
       const to = pointers.openTo.find(dst, dstStart);
       const from = pointers.openFrom.find(src, srcStart);
@@ -166,20 +160,6 @@ class LibcryptoKey implements AeadKey {
     if (this.#disposed) throw new Error("Cannot use an AEAD key after it was disposed");
     return newContext(this.#lib, this.#key, nonce, direction);
   }
-}
-
-/** Puts the tag of what was sealed into `tag`. */
-function getTag(calls: Libcrypto["symbols"], context: Deno.PointerValue): void {
-  const { EVP_CIPHER_CTX_get_params } = calls;
-  if (EVP_CIPHER_CTX_get_params !== null) EVP_CIPHER_CTX_get_params(context, tagParameterPointer);
-  else calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, tagPointer);
-}
-
-/** Makes what is in `tag` the tag that is expected. */
-function setTag(calls: Libcrypto["symbols"], context: Deno.PointerValue): void {
-  const { EVP_CIPHER_CTX_set_params } = calls;
-  if (EVP_CIPHER_CTX_set_params !== null) EVP_CIPHER_CTX_set_params(context, tagParameterPointer);
-  else calls.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG_LENGTH, tagPointer);
 }
 
 /** Null where there is no libcrypto, as then FFI may be forbidden. */
@@ -219,7 +199,7 @@ function sealOnce(
   }
   if (plaintext.length > 0) cipherBuffers(context, sealed, plaintext, plaintext.length);
   EVP_CipherFinal_ex(context, tagPointer, finalLengthPointer);
-  getTag(lib.symbols, context);
+  lib.symbols.EVP_CIPHER_CTX_get_params(context, tagParameterPointer);
   EVP_CIPHER_CTX_free(context);
   sealed.set(tag.subarray(0, TAG_LENGTH), plaintext.length);
   return sealed;
@@ -239,7 +219,7 @@ function openOnce(
   const context = newContext(lib, key, nonce, OPEN);
   const plaintext = new Uint8Array(length);
   tag.set(sealed.subarray(length));
-  setTag(lib.symbols, context);
+  lib.symbols.EVP_CIPHER_CTX_set_params(context, tagParameterPointer);
   if (associatedData.length > 0) {
     cipherBuffers(context, null, associatedData, associatedData.length);
   }

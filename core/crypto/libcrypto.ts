@@ -1,5 +1,5 @@
 /**
- * The functions of OpenSSL's libcrypto that the cipher needs, by FFI.
+ * The functions of OpenSSL 3's libcrypto that the cipher needs, by FFI.
  *
  * Calls stay on V8's fast path: 4 ns with `pointer` parameters, and 5 ns more for each `buffer`
  * among them. Addresses as `usize` numbers leave it, which costs 100 ns per call on Deno 2.9; so does
@@ -37,27 +37,11 @@ const SYMBOLS = {
   },
   // ctx, out, number of bytes written to it; 1 unless the tag is wrong
   EVP_CipherFinal_ex: { parameters: ["pointer", "pointer", "pointer"], result: "i32" },
-  // ctx, array of OSSL_PARAM; since OpenSSL 3
-  EVP_CIPHER_CTX_get_params: {
-    parameters: ["pointer", "pointer"],
-    result: "i32",
-    optional: true,
-  },
-  EVP_CIPHER_CTX_set_params: {
-    parameters: ["pointer", "pointer"],
-    result: "i32",
-    optional: true,
-  },
-  // ctx, command, bytes, data
-  EVP_CIPHER_CTX_ctrl: { parameters: ["pointer", "i32", "i32", "pointer"], result: "i32" },
+  // ctx, array of OSSL_PARAM
+  EVP_CIPHER_CTX_get_params: { parameters: ["pointer", "pointer"], result: "i32" },
+  EVP_CIPHER_CTX_set_params: { parameters: ["pointer", "pointer"], result: "i32" },
   OpenSSL_version: { parameters: ["i32"], result: "pointer" },
 } as const;
-
-/** Gets the tag after sealing. */
-export const EVP_CTRL_AEAD_GET_TAG = 0x10;
-
-/** Sets the tag before opening. */
-export const EVP_CTRL_AEAD_SET_TAG = 0x11;
 
 const OSSL_PARAM_OCTET_STRING = 5;
 
@@ -120,23 +104,20 @@ function withoutIfma(load: () => Libcrypto | undefined): Libcrypto | undefined {
   }
 }
 
-/** Where to look; only on Linux does the system carry one that programs may rely on. */
-function candidates(): string[] {
-  return Deno.build.os === "linux" ? ["libcrypto.so.3", "libcrypto.so.1.1"] : [];
-}
-
 function load(): Libcrypto | undefined {
-  for (const name of candidates()) {
-    // Asked first, because opening without the permission would ask the person at the terminal.
-    if (Deno.permissions.querySync({ name: "ffi", path: name }).state !== "granted") continue;
-    try {
-      const { symbols } = Deno.dlopen(name, SYMBOLS);
-      const version = symbols.OpenSSL_version(0);
-      const text = version === null ? "" : new Deno.UnsafePointerView(version).getCString();
-      return { detail: text === "" ? name : `${name}, ${text}`, symbols };
-    } catch {
-      // Not installed, or of another architecture: the next name, then the next backend.
-    }
+  const name = "libcrypto.so.3";
+  // Only on Linux does the system carry one that programs may rely on. The permission is asked about
+  // first, because opening without it would ask the person at the terminal.
+  if (
+    Deno.build.os !== "linux" ||
+    Deno.permissions.querySync({ name: "ffi", path: name }).state !== "granted"
+  ) return undefined;
+  try {
+    const { symbols } = Deno.dlopen(name, SYMBOLS);
+    const version = symbols.OpenSSL_version(0);
+    const text = version === null ? "" : new Deno.UnsafePointerView(version).getCString();
+    return { detail: text === "" ? name : `${name}, ${text}`, symbols };
+  } catch {
+    return undefined; // not installed, or of another architecture: the next backend
   }
-  return undefined;
 }
