@@ -1,5 +1,5 @@
 /**
- * The AEAD over OpenSSL's libcrypto: the fastest backend, about ten times noble.
+ * The AEAD over OpenSSL's libcrypto, which nearly every Linux has: about ten times noble.
  *
  * A cipher context per key and direction is kept, and only the nonce is set anew for each packet:
  * four calls of some 15 ns beside the cipher itself. See `aead_bench.ts`.
