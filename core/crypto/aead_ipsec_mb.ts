@@ -17,6 +17,7 @@ import {
   writeCounterNonce,
 } from "./aead.ts";
 import { Address, Direction, ipsecMb, type IpsecMbManager, Job } from "./ipsec_mb.ts";
+import { KeyRows, NO_ROW } from "./key_rows.ts";
 import { PointerCache } from "./pointer_cache.ts";
 
 /** The backend, or `undefined` where the library cannot be used. */
@@ -62,17 +63,16 @@ const SHORT = 64;
 /** Only for what is to be padded. */
 const pointers = { from: new PointerCache(), to: new PointerCache() };
 
+const keyRows = new KeyRows();
+
 class IpsecMbKey implements AeadKey {
   readonly #manager: IpsecMbManager;
-  /** Larger than 64 bytes, so that it does not move. */
-  readonly #key = new Uint8Array(128);
-  readonly #address = new Address(this.#key);
-  #disposed = false;
+  #row: number;
 
   constructor(manager: IpsecMbManager, key: Uint8Array) {
     checkKey(key);
     this.#manager = manager;
-    this.#key.set(key);
+    this.#row = keyRows.add(key);
   }
 
   seal(
@@ -87,10 +87,9 @@ class IpsecMbKey implements AeadKey {
     let length = srcEnd - srcStart;
     checkPadding(padding);
     checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
-    this.#checkUse();
+    this.#putKey();
     const { nonce, tag, words } = this.#manager;
     const job = this.#manager.nextJob();
-    this.#putKey(words, job);
     buffers.sealTo.put(words, job + Job.destination, dst, dstStart);
     if (padding === 0) buffers.sealFrom.put(words, job + Job.source, src, srcStart);
     else {
@@ -118,10 +117,9 @@ class IpsecMbKey implements AeadKey {
     const length = srcEnd - srcStart - TAG_LENGTH;
     if (length < 0) return false;
     checkRange(src, srcStart, srcEnd, dst, dstStart, length);
-    this.#checkUse();
+    this.#putKey();
     const { nonce, tag, words } = this.#manager;
     const job = this.#manager.nextJob();
-    this.#putKey(words, job);
     buffers.openFrom.put(words, job + Job.source, src, srcStart);
     buffers.openTo.put(words, job + Job.destination, dst, dstStart);
     writeCounterNonce(nonce, counter);
@@ -132,17 +130,15 @@ class IpsecMbKey implements AeadKey {
   }
 
   dispose(): void {
-    this.#key.fill(0);
-    this.#disposed = true;
+    if (this.#row === NO_ROW) return;
+    this.#manager.key.fill(0); // it may be this one
+    keyRows.delete(this.#row);
+    this.#row = NO_ROW;
   }
 
-  #putKey(words: Uint32Array, job: number): void {
-    this.#address.put(words, job + Job.key, 0);
-    this.#address.put(words, job + Job.decryptKey, 0);
-  }
-
-  #checkUse(): void {
-    if (this.#disposed) throw new Error("Cannot use an AEAD key after it was disposed");
+  #putKey(): void {
+    if (this.#row === NO_ROW) throw new Error("Cannot use an AEAD key after it was disposed");
+    keyRows.read(this.#row, this.#manager.key);
   }
 }
 
@@ -216,15 +212,15 @@ function once(
     copy.set(bytes);
     return copy;
   };
-  const [heldKey, data] = [still(key), still(input)];
+  const data = still(input);
   const { words } = manager;
   const job = manager.nextJob();
-  for (const member of [Job.key, Job.decryptKey]) new Address(heldKey).put(words, job + member, 0);
+  new Uint8Array(manager.key.buffer).set(key);
   for (const member of [Job.source, Job.destination]) new Address(data).put(words, job + member, 0);
   const additional = new Address(still(associatedData));
   manager.nonce.set(nonce.subarray(0, NONCE_LENGTH));
   manager.processWith(additional, associatedData.length, job, direction, input.length);
   manager.nonce.fill(0);
-  heldKey.fill(0);
+  manager.key.fill(0);
   return data.subarray(0, input.length);
 }

@@ -1,8 +1,10 @@
 /**
  * The AEAD over OpenSSL's libcrypto, which nearly every Linux has: about ten times noble.
  *
- * A cipher context per key and direction is kept, and only the nonce is set anew for each packet:
- * four calls of some 15 ns beside the cipher itself. See `aead_bench.ts`.
+ * One cipher context per direction serves all keys: a context is some 700 bytes, and with one for
+ * each key a packet of another client than the last would wait for all of them to come from memory,
+ * where a key is 32 bytes and takes no preparation. For each packet the nonce is set, and the key when
+ * it is another than the last: four calls of some 15 ns beside the cipher itself. See `aead_bench.ts`.
  * @module
  */
 
@@ -12,9 +14,11 @@ import {
   checkKey,
   checkPadding,
   checkRange,
+  KEY_LENGTH,
   TAG_LENGTH,
   writeCounterNonce,
 } from "./aead.ts";
+import { KeyRows, NO_ROW } from "./key_rows.ts";
 import { type Libcrypto, libcrypto, octetStringParameter } from "./libcrypto.ts";
 import { PointerCache } from "./pointer_cache.ts";
 
@@ -30,7 +34,10 @@ const zeros = new Uint8Array(128);
 const sealedZeros = new Uint8Array(128);
 /** Where libcrypto writes how much the last step gave: always nothing. */
 const finalLength = new Uint8Array(128);
+/** The key that a context is to load. */
+const keyWords = new Int32Array(32);
 const noncePointer = addressOf(nonce);
+const keyPointer = addressOf(keyWords);
 const tagPointer = addressOf(tag);
 const zerosPointer = addressOf(zeros);
 const sealedZerosPointer = addressOf(sealedZeros);
@@ -45,14 +52,22 @@ const pointers = {
   openTo: new PointerCache(),
 };
 
+const keyRows = new KeyRows();
+
+interface Contexts {
+  readonly sealing: SharedContext;
+  readonly opening: SharedContext;
+}
+
 /** The backend, or `undefined` where libcrypto could not be loaded. */
 export function libcryptoAead(): AeadBackend | undefined {
   const lib = libcrypto;
   if (lib === undefined) return undefined;
+  const contexts = { sealing: new SharedContext(lib, SEAL), opening: new SharedContext(lib, OPEN) };
   return {
     name: "libcrypto",
     detail: lib.detail,
-    key: (key) => new LibcryptoKey(lib, key),
+    key: (key) => new LibcryptoKey(lib, contexts, key),
     sealOnce: (key, nonce, associatedData, plaintext) =>
       sealOnce(lib, key, nonce, associatedData, plaintext),
     openOnce: (key, nonce, associatedData, sealed) =>
@@ -60,20 +75,67 @@ export function libcryptoAead(): AeadBackend | undefined {
   };
 }
 
-class LibcryptoKey implements AeadKey {
+/** A cipher context for all keys of one direction, which loads a key when it is another's turn. */
+class SharedContext {
   readonly #lib: Libcrypto;
-  readonly #calls: Libcrypto["symbols"];
-  /** Larger than 64 bytes, so that it does not move. */
-  readonly #key = new Uint8Array(128);
-  #sealing: Deno.PointerValue = null;
-  #opening: Deno.PointerValue = null;
-  #disposed = false;
+  readonly #direction: number;
+  #context: Deno.PointerValue = null;
+  /** The row of the key that was loaded last. */
+  #row = NO_ROW;
 
-  constructor(lib: Libcrypto, key: Uint8Array) {
-    checkKey(key);
+  constructor(lib: Libcrypto, direction: number) {
     this.#lib = lib;
+    this.#direction = direction;
+  }
+
+  /** The context, ready for a message under the key of a row and {@link nonce}. */
+  begin(row: number): Deno.PointerValue {
+    const context = this.#context ?? this.#make();
+    let key: Deno.PointerValue = null; // null keeps the key there is
+    if (row !== this.#row) {
+      keyRows.read(row, keyWords);
+      this.#row = row;
+      key = keyPointer;
+    }
+    this.#lib.symbols.EVP_CipherInit_ex(context, null, null, key, noncePointer, AS_IT_WAS);
+    return context;
+  }
+
+  /** Overwrites the key of a row, if the context has it. */
+  forget(row: number): void {
+    if (row !== this.#row) return;
+    keyWords.fill(0);
+    this.#lib.symbols.EVP_CipherInit_ex(
+      this.#context,
+      null,
+      null,
+      keyPointer,
+      noncePointer,
+      AS_IT_WAS,
+    );
+    this.#row = NO_ROW;
+  }
+
+  #make(): Deno.PointerValue {
+    return this.#context = newContext(
+      this.#lib,
+      new Uint8Array(KEY_LENGTH),
+      nonce,
+      this.#direction,
+    );
+  }
+}
+
+class LibcryptoKey implements AeadKey {
+  readonly #calls: Libcrypto["symbols"];
+  readonly #contexts: Contexts;
+  #row: number;
+
+  constructor(lib: Libcrypto, contexts: Contexts, key: Uint8Array) {
+    checkKey(key);
     this.#calls = lib.symbols;
-    this.#key.set(key);
+    this.#contexts = contexts;
+    this.#row = keyRows.add(key);
   }
 
   seal(
@@ -89,9 +151,8 @@ class LibcryptoKey implements AeadKey {
     checkPadding(padding);
     checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
     const calls = this.#calls;
-    const context = this.#sealing ?? this.#prepareSealing();
     writeCounterNonce(nonce, counter);
-    calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
+    const context = this.#contexts.sealing.begin(this.#usableRow());
     if (length > 0) {
       const to = pointers.sealTo.find(dst, dstStart);
       const from = pointers.sealFrom.find(src, srcStart);
@@ -121,11 +182,10 @@ class LibcryptoKey implements AeadKey {
     if (length < 0) return false;
     checkRange(src, srcStart, srcEnd, dst, dstStart, length);
     const calls = this.#calls;
-    const context = this.#opening ?? this.#prepareOpening();
     const at = srcStart + length;
     for (let i = 0; i < TAG_LENGTH; i++) tag[i] = src[at + i]!;
     writeCounterNonce(nonce, counter);
-    calls.EVP_CipherInit_ex(context, null, null, null, noncePointer, AS_IT_WAS);
+    const context = this.#contexts.opening.begin(this.#usableRow());
     calls.EVP_CIPHER_CTX_set_params(context, tagParameterPointer);
     if (length > 0) {
       const to = pointers.openTo.find(dst, dstStart);
@@ -139,31 +199,21 @@ class LibcryptoKey implements AeadKey {
   }
 
   dispose(): void {
-    // Freeing a context overwrites the key in it; freeing null does nothing.
-    this.#calls.EVP_CIPHER_CTX_free(this.#sealing);
-    this.#calls.EVP_CIPHER_CTX_free(this.#opening);
-    this.#sealing = null;
-    this.#opening = null;
-    this.#key.fill(0);
-    this.#disposed = true;
+    if (this.#row === NO_ROW) return;
+    this.#contexts.sealing.forget(this.#row);
+    this.#contexts.opening.forget(this.#row);
+    keyRows.delete(this.#row);
+    this.#row = NO_ROW;
   }
 
-  #prepareSealing(): Deno.PointerValue {
-    return this.#sealing = this.#prepare(SEAL);
-  }
-
-  #prepareOpening(): Deno.PointerValue {
-    return this.#opening = this.#prepare(OPEN);
-  }
-
-  #prepare(direction: number): Deno.PointerValue {
-    if (this.#disposed) throw new Error("Cannot use an AEAD key after it was disposed");
-    return newContext(this.#lib, this.#key, nonce, direction);
+  #usableRow(): number {
+    if (this.#row === NO_ROW) throw new Error("Cannot use an AEAD key after it was disposed");
+    return this.#row;
   }
 }
 
 /** Null where there is no libcrypto, as then FFI may be forbidden. */
-function addressOf(bytes: Uint8Array<ArrayBuffer>): Deno.PointerValue {
+function addressOf(bytes: Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer>): Deno.PointerValue {
   return libcrypto === undefined ? null : Deno.UnsafePointer.of(bytes);
 }
 

@@ -137,6 +137,28 @@ for (const backend of backends) {
     key.dispose();
   });
 
+  Deno.test(title("keeps keys apart that take turns, and those after one that is gone"), () => {
+    const raw = (n: number) => new Uint8Array(32).fill(n);
+    const keys = Array.from({ length: 5 }, (_, n) => backend.key(raw(n)));
+    const plaintext = new Uint8Array(50).fill(0x11);
+    const check = (n: number, counter: number) => {
+      const key = keys[n]!;
+      const reference = noble.key(raw(n));
+      const sealed = sealAt(key.seal.bind(key), counter, plaintext, 0, 0);
+      assertEquals(sealed, sealAt(reference.seal.bind(reference), counter, plaintext, 0, 0));
+      const other = keys[(n + 1) % keys.length]!;
+      const dst = new Uint8Array(50);
+      assert(!other.open(counter, sealed, 0, sealed.length, dst, 0));
+      assert(key.open(counter, sealed, 0, sealed.length, dst, 0));
+      assertEquals(dst, plaintext);
+    };
+    for (const [counter, n] of [0, 1, 0, 2, 2, 3, 4, 1].entries()) check(n, counter);
+    keys[1]!.dispose();
+    keys[1] = backend.key(raw(1));
+    for (const [counter, n] of [1, 0, 1, 4].entries()) check(n, 100 + counter);
+    for (const key of keys) key.dispose();
+  });
+
   Deno.test(title("refuses what was tampered with, and leaves no plaintext behind"), () => {
     const key = backend.key(new Uint8Array(32).fill(1));
     const plaintext = new Uint8Array(100).fill(0x55);

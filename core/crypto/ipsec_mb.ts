@@ -96,6 +96,8 @@ export class IpsecMbManager {
   readonly detail: string;
   /** Four zeros and the counter (RFC 8439 §2.8), to be written before each job. */
   readonly nonce: Uint8Array<ArrayBuffer> = new Uint8Array(128);
+  /** The key of the next job, to be written before it: 32 bytes take less than to fetch their address. */
+  readonly key: Int32Array<ArrayBuffer> = new Int32Array(32);
   /** The tag that a job has computed, also when it opened something. */
   readonly tag: Uint8Array<ArrayBuffer> = new Uint8Array(128);
   readonly #pointer: Deno.PointerObject;
@@ -141,7 +143,7 @@ export class IpsecMbManager {
     );
   }
 
-  /** Where the next job begins in `words`: its key, source and destination are to be put there. */
+  /** Where the next job begins in `words`: its source and destination are to be put there. */
   nextJob(): number {
     const at = this.#ring[this.#next]!;
     if (++this.#next === this.#ring.length) this.#next = 0;
@@ -181,9 +183,9 @@ export class IpsecMbManager {
   #prepare(words: Uint32Array): void {
     words.fill(0);
     const [tag, nonce] = [new Address(this.tag), new Address(this.nonce)];
-    for (const member of [Job.key, Job.decryptKey, Job.source, Job.destination] as const) {
-      tag.put(words, member, 0);
-    }
+    const key = new Address(new Uint8Array(this.key.buffer));
+    for (const member of [Job.key, Job.decryptKey] as const) key.put(words, member, 0);
+    for (const member of [Job.source, Job.destination] as const) tag.put(words, member, 0);
     words[Job.keyLength] = KEY_LENGTH;
     nonce.put(words, Job.nonce, 0);
     words[Job.nonceLength] = NONCE_LENGTH;
