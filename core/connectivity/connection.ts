@@ -74,6 +74,21 @@ export type ConnectionEvent =
 
 /** A connection, from its authorisation to its end. */
 export class Connection {
+  // What a packet looks at comes first: it lies side by side in memory then, for the packets of many
+  // clients to wait for less of it.
+  /** Seals and opens. */
+  readonly tunnel: WireGuardTunnel;
+  #path: Path | undefined;
+  #established = false;
+  #idle = false;
+  #hasNews = false;
+  /** As {@link #heardAt} no whole number at first: V8 then keeps it in place, without garbage. */
+  #lastActivity: Millis = -Infinity as Millis;
+  /** When an authentic message of the peer last came through the tunnel. */
+  #heardAt: Millis = -Infinity as Millis;
+  /** A gateway is patient: it cannot ask for another connection. */
+  readonly #silence: PeerSilence | undefined;
+
   /** The peer's id at the portal. */
   readonly peerId: string;
   /** What it was made from. */
@@ -82,8 +97,6 @@ export class Connection {
   readonly remotePublicKeyText: string;
   /** Finds the path. */
   readonly agent: IceAgent;
-  /** Seals and opens. */
-  readonly tunnel: WireGuardTunnel;
   /** The relay that this connection uses, if any is left. */
   allocation: Allocation | undefined;
 
@@ -94,20 +107,11 @@ export class Connection {
   readonly #transmits: Transmit[] = [];
   readonly #buffered = new WaitingPackets(MAX_BUFFERED_PACKETS);
   readonly #handshakes: Uint8Array[] = [];
-  #path: Path | undefined;
-  #established = false;
   #failed = false;
-  #idle = false;
   /** When it was idle last. */
   #wokeAt = -1 as Millis;
   /** Since the path was last seen answering. */
   #isRenewed = false;
-  /** As {@link #heardAt} no whole number at first: V8 then keeps it in place, without garbage. */
-  #lastActivity: Millis = -Infinity as Millis;
-  /** When an authentic message of the peer last came through the tunnel. */
-  #heardAt: Millis = -Infinity as Millis;
-  /** A gateway is patient: it cannot ask for another connection. */
-  readonly #silence: PeerSilence | undefined;
   #noCandidatesAt: Millis;
   #guessesLeft = MAX_GUESSES;
   #handshakeRetryAt: Millis = NEVER;
@@ -147,6 +151,7 @@ export class Connection {
       presharedKey: parameters.presharedKey,
       initiates: role === "client",
       rekeyAttemptTimeMs: REKEY_ATTEMPT_TIME_MS,
+      owner: this,
       now,
     });
   }
@@ -289,10 +294,14 @@ export class Connection {
     out: WireGuardResult,
   ): void {
     this.tunnel.handle(now, buf, start, end, dst, dstStart, out);
-    if (out.code !== "dropped") this.#silence?.noteHeard(now);
+    if (out.code !== "dropped" && this.#silence !== undefined) {
+      if (this.#silence.pollTimeout() === NEVER) this.#hasNews = true; // it listens again
+      this.#silence.noteHeard(now);
+    }
     if (out.code === "data" || out.code === "keepalive") this.#heardAt = now;
-    if (out.code === "data") this.#noteActivity(now);
-    else this.#drainTunnel(now);
+    if (out.code === "data") return this.#noteActivity(now);
+    this.#hasNews = true;
+    this.#drainTunnel(now);
   }
 
   /** Seals the inner packet `buf[start, end)` into `batch`, or keeps it until it can. */
@@ -313,7 +322,7 @@ export class Connection {
       sealed = this.tunnel.seal(now, buf, start, end, batch.buffer, offset);
       if (sealed > 0) return batch.commit(sealed);
     } else {
-      const channel = channelOf(now, path.allocation, path.remote);
+      const channel = this.#channelOf(now, path.allocation, path.remote);
       const server = path.allocation.activeServer;
       if (channel === undefined || server === undefined) return this.#keep(buf, start, end);
       const framed = CHANNEL_DATA_HEADER_LENGTH + length;
@@ -327,6 +336,7 @@ export class Connection {
       }
     }
     // The session has run out: a handshake is under way, the packet waits for it.
+    this.#hasNews = true;
     this.#keep(buf, start, end);
     this.#drainTunnel(now);
   }
@@ -368,6 +378,7 @@ export class Connection {
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
+    this.#hasNews = false;
     if (this.#events.length > 0 || this.#transmits.length > 0) return 0 as Millis;
     if (this.#failed) return NEVER;
     let at = earlier(this.agent.pollTimeout(), this.tunnel.pollTimeout());
@@ -377,6 +388,14 @@ export class Connection {
     at = earlier(at, this.#connectBy);
     at = earlier(at, this.#handshakeRetryAt);
     return earlier(at, this.#idleAt());
+  }
+
+  /**
+   * Whether a packet in or out has left something in a queue, or a deadline before what
+   * {@link pollTimeout} answered last; most do not.
+   */
+  get hasNews(): boolean {
+    return this.#hasNews || this.tunnel.hasNews;
   }
 
   /** The next datagram to send. */
@@ -428,6 +447,7 @@ export class Connection {
     this.#lastActivity = now;
     if (!this.#idle) return;
     this.#idle = false;
+    this.#hasNews = true;
     this.#wokeAt = now;
     this.#silence?.noteHeard(now);
     this.agent.setTiming(now, ICE_TIMING[this.#role].active);
@@ -437,6 +457,15 @@ export class Connection {
   /** Lets the relay take datagrams from an address that may be outside our NAT. */
   #admit(now: Millis, kind: CandidateKind, address: SocketAddress): void {
     if (kind !== "host") this.allocation?.bindChannel(now, address);
+  }
+
+  /** The channel to a peer, which is asked for if there is none: data may go before it is confirmed. */
+  #channelOf(now: Millis, relay: Allocation, peer: SocketAddress): ChannelNumber | undefined {
+    const channel = relay.channelFor(peer);
+    if (channel !== undefined) return channel;
+    this.#hasNews = true;
+    relay.bindChannel(now, peer);
+    return relay.channelFor(peer);
   }
 
   #keep(buf: Uint8Array, start: number, end: number): void {
@@ -553,14 +582,6 @@ export class Connection {
     this.#failed = true;
     this.#events.push({ tag: "failed", reason });
   }
-}
-
-/** The channel to a peer, which is asked for if there is none: data may go before it is confirmed. */
-function channelOf(now: Millis, relay: Allocation, peer: SocketAddress): ChannelNumber | undefined {
-  const channel = relay.channelFor(peer);
-  if (channel !== undefined) return channel;
-  relay.bindChannel(now, peer);
-  return relay.channelFor(peer);
 }
 
 /** Candidates, the best first: the peer should not nominate a worse pair for coming earlier. */

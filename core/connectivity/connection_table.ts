@@ -1,22 +1,21 @@
 /**
  * All connections, found by whatever a datagram or a message tells about them.
  *
- * Owns: four indexes that agree. Does not own: the connections' lives.
+ * Owns: three indexes that agree. Does not own: the connections' lives; receiver indexes, which lead
+ * from the WireGuard node to a tunnel and its owner.
  * @module
  */
 
 import { Checks } from "../ice/mod.ts";
 import type { StunMessage } from "../stun/mod.ts";
-import type { WireGuardTunnel } from "../wireguard/mod.ts";
 import type { Connection } from "./connection.ts";
 
-/** Connections by peer, public key, ICE user name and tunnel. */
+/** Connections by peer, public key and ICE user name. */
 export class ConnectionTable implements Iterable<Connection> {
   readonly #byPeer = new Map<string, Connection>();
   readonly #byPublicKey = new Map<string, Connection>();
   /** By the USERNAME of requests for its ICE agent. */
   readonly #byUsername = new Map<string, Connection>();
-  readonly #byTunnel = new Map<WireGuardTunnel, Connection>();
   /** Where the ICE agents of all connections keep their checks. */
   readonly checks: Checks = new Checks();
 
@@ -40,7 +39,6 @@ export class ConnectionTable implements Iterable<Connection> {
     this.#byPeer.set(connection.peerId, connection);
     this.#byPublicKey.set(connection.remotePublicKeyText, connection);
     this.#byUsername.set(connection.agent.username, connection);
-    this.#byTunnel.set(connection.tunnel, connection);
   }
 
   /** Forgets a connection, leaving what another one shares with it. */
@@ -48,17 +46,11 @@ export class ConnectionTable implements Iterable<Connection> {
     deleteIf(this.#byPeer, connection.peerId, connection);
     deleteIf(this.#byPublicKey, connection.remotePublicKeyText, connection);
     deleteIf(this.#byUsername, connection.agent.username, connection);
-    this.#byTunnel.delete(connection.tunnel);
   }
 
   /** The connection to the peer with this WireGuard key, in base64. */
   withPublicKey(publicKey: string): Connection | undefined {
     return this.#byPublicKey.get(publicKey);
-  }
-
-  /** The connection that a tunnel belongs to. */
-  withTunnel(tunnel: WireGuardTunnel): Connection | undefined {
-    return this.#byTunnel.get(tunnel);
   }
 
   /** Whom a STUN message is for: requests name both user fragments, responses a check of ours. */

@@ -144,7 +144,7 @@ export class Connectivity {
   readonly #candidates = new LocalCandidates();
 
   readonly #deadlines = new Deadlines<Connection | Allocation>();
-  /** Used on the packet path since the last drain: their queues and deadlines are out of date. */
+  /** Of whose queues and deadlines there is news from the packet path since the last drain. */
   readonly #touched = new Set<Connection>();
   readonly #events: ConnectivityEvent[] = [];
   readonly #transmits: Transmit[] = [];
@@ -319,7 +319,7 @@ export class Connectivity {
       return;
     }
     connection.encapsulate(now, buf, start, end, batch);
-    this.#touched.add(connection);
+    if (connection.hasNews) this.#touched.add(connection);
   }
 
   /** Sends one inner packet outside a burst, now or as soon as the connection stands. */
@@ -452,7 +452,8 @@ export class Connectivity {
     if (!connection) return this.#drop("badWireGuard");
     const result = this.#wireGuard;
     connection.handleWireGuard(now, buf, start, end, plain, 0, result);
-    this.#touched.add(connection);
+    // What came through a relay may be the first in its channel, which is to be kept then.
+    if (relay !== undefined || connection.hasNews) this.#touched.add(connection);
     if (result.code === "dropped") return this.#drop("badWireGuard");
     if (result.code !== "data") return "handled";
     out.connection = connection;
@@ -470,8 +471,8 @@ export class Connectivity {
   ): Connection | undefined {
     const index = peekReceiverIndex(buf, start, end);
     if (index !== undefined) {
-      const tunnel = this.#node.tunnelForIndex(index);
-      return tunnel && this.#connections.withTunnel(tunnel);
+      const owner = this.#node.tunnelForIndex(index)?.owner;
+      return owner instanceof Connection ? owner : undefined;
     }
     const initiation = this.#node.identifyInitiation(now, from, buf, start, end);
     if (initiation.tag === "peer") return this.#connections.withPublicKey(initiation.publicKey);
@@ -636,7 +637,7 @@ export class Connectivity {
     connection.dispose();
   }
 
-  /** Brings queues and deadlines of what the packet path used up to date. */
+  /** Brings queues and deadlines up to date of which the packet path had news. */
   #settle(): void {
     if (this.#touched.size === 0) return;
     for (const connection of this.#touched) {

@@ -463,3 +463,15 @@ function bindingSuccess({ payload }: Transmit, mapped: string): Uint8Array {
   answer.set(ip.bytes.map((byte, i) => byte ^ cookie[i]!), 28);
   return answer;
 }
+
+Deno.test("a packet out of an idle connection has its path checked soon again", () => {
+  const world = new World().connect();
+  world.network.runFor(60_000);
+  const { gateway, network } = world;
+  const connection = gateway.node.connection("client")!;
+  assertEquals(connection.isIdle, true);
+  const before = gateway.node.pollTimeout();
+  gateway.send(network.now, "client", inner(1));
+  assertEquals(connection.isIdle, false);
+  assert(gateway.node.pollTimeout() < before, "a deadline has come forward");
+});

@@ -58,3 +58,15 @@ Deno.test("ReplayWindow takes each of a reversed and of a shuffled window once",
   window.accept(REPLAY_WINDOW_SIZE);
   assert(!window.isFresh(0));
 });
+
+Deno.test("ReplayWindow leaves its ring to another, once, which then has seen nothing", () => {
+  const gone = new ReplayWindow();
+  for (let i = 0; i < 100; i++) gone.accept(i);
+  gone.dispose();
+  gone.dispose();
+  const [one, two] = [new ReplayWindow(), new ReplayWindow()];
+  one.accept(99);
+  two.accept(98);
+  for (let i = 0; i < 98; i++) assert(one.isFresh(i) && two.isFresh(i), `${i}`);
+  assert(one.isFresh(98) && !two.isFresh(98) && !one.isFresh(99));
+});

@@ -33,12 +33,12 @@ export class Session {
   /** From here on it neither seals nor opens. */
   readonly rejectAt: Millis;
 
-  readonly #rekeyAt: Millis;
-  readonly #rekeyOnReceiveAt: Millis;
   readonly #sendKey: AeadKey;
   readonly #receiveKey: AeadKey;
   readonly #window = new ReplayWindow();
   #sendCounter = 0;
+  readonly #rekeyAt: Millis;
+  readonly #rekeyOnReceiveAt: Millis;
 
   /** A session whose keys are new at `now`; the raw keys are forgotten. */
   constructor(
@@ -122,6 +122,7 @@ export class Session {
 
   /** Forgets the keys. */
   dispose(): void {
+    this.#window.dispose();
     this.#sendKey.dispose();
     this.#receiveKey.dispose();
   }

@@ -18,6 +18,8 @@ export class TrafficTimers {
   deadPeerAt: Millis = NEVER;
   /** An empty message is due, to keep NATs open. */
   persistentAt: Millis = NEVER;
+  /** The deadline that the tunnel's owner was told last. */
+  told: Millis = NEVER;
   readonly #persistentMs: number | undefined;
   readonly #initiates: boolean;
 
@@ -30,6 +32,11 @@ export class TrafficTimers {
   /** The earliest of them. */
   get next(): Millis {
     return earlier(earlier(this.keepaliveAt, this.deadPeerAt), this.persistentAt);
+  }
+
+  /** Whether one of them comes before what the owner knows of. */
+  get isAhead(): boolean {
+    return this.next < this.told;
   }
 
   /** A data message with a packet in it was sent. */

@@ -108,12 +108,25 @@ export interface WireGuardTunnelOptions {
   readonly persistentKeepaliveMs?: number;
   /** How long one handshake is tried; the paper's 90 s by default. */
   readonly rekeyAttemptTimeMs?: number;
+  /** Who is told by {@link WireGuardTunnel.owner} that it is theirs. */
+  readonly owner?: unknown;
   /** The current time. */
   readonly now: Millis;
 }
 
 /** See the head of this file. */
 export class WireGuardTunnel {
+  // What a data message looks at comes first, to lie side by side in memory.
+  /** Whose it is, for who finds it by an index. */
+  readonly owner: unknown;
+  readonly #sessions: SessionSlots;
+  readonly #timers: TrafficTimers;
+  #hasNews = false;
+  #rxBytes = 0;
+  #rxPackets = 0;
+  #txBytes = 0;
+  #txPackets = 0;
+
   /** The peer's long-term key, 32 bytes. */
   readonly remotePublicKey: Uint8Array;
   /** Messages dropped, by reason. */
@@ -135,9 +148,7 @@ export class WireGuardTunnel {
   readonly #remoteMacKeys: ReceiverMacKeys;
   /** What both long-term keys share; undefined when the peer's key is of small order. */
   readonly #staticSecret: Uint8Array | undefined;
-  readonly #sessions: SessionSlots;
   readonly #attempt: HandshakeAttempt;
-  readonly #timers: TrafficTimers;
   readonly #transmits: Uint8Array[] = [];
   readonly #events: WireGuardEvent[] = [];
 
@@ -151,10 +162,6 @@ export class WireGuardTunnel {
   #remoteTimestamp: Uint8Array | undefined;
   #forgetAt: Millis = NEVER;
   #lastHandshakeAt: Millis | undefined;
-  #rxBytes = 0;
-  #txBytes = 0;
-  #rxPackets = 0;
-  #txPackets = 0;
   /** Of sessions that are out of use. */
   #rxLostBefore = 0;
   #disposed = false;
@@ -168,6 +175,7 @@ export class WireGuardTunnel {
     }
     this.#node = node;
     this.remotePublicKey = remotePublicKey.slice();
+    this.owner = options.owner;
     this.#presharedKey = presharedKey.slice();
     this.#initiates = options.initiates;
     this.#remoteMacKeys = receiverMacKeys(remotePublicKey);
@@ -235,6 +243,7 @@ export class WireGuardTunnel {
    */
   initiate(now: Millis, force = false): void {
     if (!this.#initiates || this.#disposed) return;
+    this.#hasNews = true;
     if (force) this.#attempt.force(now);
     else this.#attempt.begin(now);
     this.#runAttempt(now);
@@ -286,9 +295,10 @@ export class WireGuardTunnel {
     out: WireGuardResult,
   ): void {
     out.length = 0;
-    switch (messageType(buf, start, end)) {
-      case MessageType.Data:
-        return this.#onData(now, buf, start, end, dst, dstStart, out);
+    const type = messageType(buf, start, end);
+    if (type === MessageType.Data) return this.#onData(now, buf, start, end, dst, dstStart, out);
+    this.#hasNews = true;
+    switch (type) {
       case MessageType.Initiation:
         return this.#onInitiation(now, buf, start, end, out);
       case MessageType.Response:
@@ -300,8 +310,9 @@ export class WireGuardTunnel {
     }
   }
 
-  /** Does what is due. */
+  /** Does what is due; ask for the next deadline afterwards. */
   handleTimeout(now: Millis): void {
+    this.#hasNews = true;
     this.#sessions.expire(now);
     if (now >= this.#forgetAt) return this.#forget();
     this.#runAttempt(now);
@@ -315,9 +326,16 @@ export class WireGuardTunnel {
 
   /** The earliest deadline; "now" while something is queued. */
   pollTimeout(): Millis {
-    if (this.#transmits.length > 0 || this.#events.length > 0) return 0 as Millis;
-    const at = earlier(this.#attempt.next, this.#timers.next);
-    return earlier(at, earlier(this.#sessions.expiresAt, this.#forgetAt));
+    this.#hasNews = false;
+    return this.#timers.told = this.#nextDeadline();
+  }
+
+  /**
+   * Whether something is queued or due before what {@link pollTimeout} answered last. Data messages
+   * mostly put deadlines off, and then nobody has to ask: that costs more than this.
+   */
+  get hasNews(): boolean {
+    return this.#hasNews || this.#timers.isAhead;
   }
 
   /** The next message of the control path: handshakes and keepalives. */
@@ -338,6 +356,12 @@ export class WireGuardTunnel {
     this.#events.length = 0;
     this.#staticSecret?.fill(0);
     this.#presharedKey.fill(0);
+  }
+
+  #nextDeadline(): Millis {
+    if (this.#transmits.length > 0 || this.#events.length > 0) return 0 as Millis;
+    const at = earlier(this.#attempt.next, this.#timers.next);
+    return earlier(at, earlier(this.#sessions.expiresAt, this.#forgetAt));
   }
 
   // ---- data (§5.4.6)
@@ -513,6 +537,7 @@ export class WireGuardTunnel {
   }
 
   #onCompleted(now: Millis, isInitiator: boolean): void {
+    this.#hasNews = true;
     this.#attempt.stop();
     this.#dropPending();
     this.#lastHandshakeAt = now;

@@ -339,6 +339,27 @@ Deno.test("bytes are counted with overhead and keepalives", () => {
   assertEquals(link.b.tunnel.rxBytes, 32 + 144);
 });
 
+Deno.test("data is news to the owner only when it brings a deadline forward", () => {
+  const link = new VirtualLink();
+  connect(link);
+  const { tunnel } = link.b;
+  link.run(1000);
+  const news: boolean[] = [];
+  // The first packet has to be answered within ten seconds; before that nothing was due.
+  for (let i = 0; i < 5; i++) {
+    link.passes = () => false;
+    link.send(link.b, packet(i));
+    news.push(tunnel.hasNews);
+    link.passes = () => true;
+    link.send(link.a, packet(i));
+    link.run(100);
+    news.push(link.b.newsOfLastMessage);
+  }
+  assertEquals(news, [false, true, false, false, false, false, false, false, false, false]);
+  link.command(link.a, (tunnel) => tunnel.initiate(link.now, true));
+  assert(link.a.tunnel.hasNews);
+});
+
 Deno.test("sealing and opening full packets allocates nothing", () => {
   const link = new VirtualLink();
   connect(link);

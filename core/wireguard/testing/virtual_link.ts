@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { base64 } from "../../bytes/mod.ts";
 import { type SocketAddress, socketAddress } from "../../ip/mod.ts";
 import { seededRandom, testAead } from "../../testing/mod.ts";
-import { after, type Millis } from "../../units.ts";
+import { after, type Millis, NEVER } from "../../units.ts";
 import { peekReceiverIndex } from "../messages.ts";
 import { WireGuardNode } from "../node.ts";
 import {
@@ -43,6 +43,9 @@ export class End {
   readonly packets: Uint8Array[] = [];
   /** What became of each message received. */
   readonly outcomes: string[] = [];
+  /** Whether the last message that came was news for the owner of the tunnel. */
+  newsOfLastMessage = false;
+  #deadline: Millis = NEVER;
 
   /** An end without a tunnel yet. */
   constructor(readonly name: string, seed: number, handshakesPerSecond?: number) {
@@ -59,6 +62,12 @@ export class End {
   /** The times of messages of one type. */
   sentAt(type: number): number[] {
     return this.sent.filter((it) => it.type === type).map((it) => it.at);
+  }
+
+  /** When its tunnel wants to act, which is asked only when there is news of it. */
+  nextDeadline(): Millis {
+    if (this.tunnel.hasNews) this.#deadline = this.tunnel.pollTimeout();
+    return this.#deadline;
   }
 
   /** The tags of the events, in order. */
@@ -162,8 +171,8 @@ export class VirtualLink {
       this.#drain(this.a);
       this.#drain(this.b);
       const next = Math.min(
-        this.a.tunnel.pollTimeout(),
-        this.b.tunnel.pollTimeout(),
+        this.a.nextDeadline(),
+        this.b.nextDeadline(),
         this.#flights[0]?.arrivesAt ?? Infinity,
       );
       if (next > until) {
@@ -180,10 +189,10 @@ export class VirtualLink {
     while (this.#flights.length > 0 && this.#flights[0]!.arrivesAt <= this.now) {
       this.#deliver(this.#flights.shift()!);
     }
-    for (const { tunnel } of [this.a, this.b]) {
-      if (tunnel.pollTimeout() > this.now) continue;
-      tunnel.handleTimeout(this.now);
-      const next = tunnel.pollTimeout();
+    for (const end of [this.a, this.b]) {
+      if (end.nextDeadline() > this.now) continue;
+      end.tunnel.handleTimeout(this.now);
+      const next = end.nextDeadline();
       assert(next === 0 || next > this.now, "a deadline must not stay after it was handled");
     }
   }
@@ -211,6 +220,7 @@ export class VirtualLink {
     }
     const result = this.#result;
     to.tunnel.handle(this.now, buf, 5, end, this.#plain, 7, result);
+    to.newsOfLastMessage = to.tunnel.hasNews;
     to.outcomes.push(result.code === "dropped" ? result.reason! : result.code);
     if (result.code === "data") to.packets.push(this.#plain.slice(7, 7 + result.length));
     this.#drain(to);
