@@ -1,40 +1,17 @@
 /**
  * What one client may reach: the resources that the portal authorised, until they expire.
  *
- *     proxy address of a name        any DNS resource that the name belongs to admits it
- *     address of a CIDR resource     any CIDR resource that contains it admits it
- *     any other                      the Internet resource, unless the address is not public
- *
- * The portal decides which resource a name belongs to by the pattern of the resource; which address
- * stands for which name is known to the client's NAT.
+ * Owns: which resources, and until when. Does not own: what they admit, see `access_rules.ts`.
  * @module
  */
 
-import { NamePattern } from "@firezone/core/dns";
-import {
-  type IpAddress,
-  type PacketRef,
-  type Prefix,
-  PrefixTable,
-  TrafficFilter,
-} from "@firezone/core/ip";
+import type { IpAddress, PacketRef } from "@firezone/core/ip";
 import type { GatewayResource } from "@firezone/core/portal";
 import type { UnixSeconds } from "@firezone/core/units";
-import { isPublicAddress } from "./public_addresses.ts";
-
-/** What happens to a packet that a client sends. */
-export type Verdict =
-  | "admitted"
-  /** No resource admits it. */
-  | "prohibited"
-  /** The Internet resource is all that could admit it, and does not lead there. */
-  | "unreachable";
+import { type AccessRules, AccessRulesPool, type Verdict } from "./access_rules.ts";
 
 interface Grant {
   resource: GatewayResource;
-  filter: TrafficFilter;
-  /** Of a DNS resource; undefined also when it makes no sense. */
-  pattern: NamePattern | undefined;
   /** Undefined when it does not expire by itself. */
   expiresAt: UnixSeconds | undefined;
 }
@@ -42,10 +19,15 @@ interface Grant {
 /** See the head of this file. */
 export class AccessTable {
   readonly #grants = new Map<string, Grant>();
-  /** Per distinct prefix, the filters of the resources that contain all of it. */
-  #slots: TrafficFilter[][] = [];
-  #table = new PrefixTable();
-  #hasInternet = false;
+  readonly #pool: AccessRulesPool;
+  #rules: AccessRules;
+
+  /** Nothing is allowed.
+   * @param pool of the rules that it shares with other tables, until all is withdrawn */
+  constructor(pool: AccessRulesPool = new AccessRulesPool()) {
+    this.#pool = pool;
+    this.#rules = pool.acquire([]);
+  }
 
   /** Whether nothing is allowed. */
   get isEmpty(): boolean {
@@ -64,16 +46,14 @@ export class AccessTable {
 
   /** Authorises a resource, or prolongs and replaces an authorisation there was. */
   allow(resource: GatewayResource, expiresAt: UnixSeconds | undefined): void {
-    const filter = new TrafficFilter(resource.filters);
-    const pattern = resource.type === "dns" ? NamePattern.parse(resource.pattern) : undefined;
-    this.#grants.set(resource.id, { resource, filter, pattern, expiresAt });
-    this.#rebuild();
+    this.#grants.set(resource.id, { resource, expiresAt });
+    this.#renewRules();
   }
 
   /** Withdraws a resource; false when it was not authorised. */
   revoke(resourceId: string): boolean {
     const had = this.#grants.delete(resourceId);
-    if (had) this.#rebuild();
+    if (had) this.#renewRules();
     return had;
   }
 
@@ -88,8 +68,9 @@ export class AccessTable {
   update(resource: GatewayResource): void {
     const grant = this.#grants.get(resource.id);
     if (!grant || grant.resource.type !== resource.type) return;
-    grant.filter = new TrafficFilter(resource.filters);
-    this.#rebuild();
+    const { name, filters } = resource;
+    grant.resource = { ...grant.resource, name, filters };
+    this.#renewRules();
   }
 
   /** Withdraws what has expired and names it. */
@@ -101,79 +82,32 @@ export class AccessTable {
     return expired;
   }
 
-  /** Whether a name belongs to a DNS resource that is authorised.
-   * @param domain in lower case, without a final dot */
+  /** See {@link AccessRules.mayResolve}. */
   mayResolve(resourceId: string, domain: string): boolean {
-    return this.#grants.get(resourceId)?.pattern?.matches(domain) ?? false;
+    return this.#rules.mayResolve(resourceId, domain);
   }
 
-  /** What happens to a packet of the client, for any destination but a proxy address. */
+  /** See {@link AccessRules.checkOutbound}. */
   checkOutbound(buf: Uint8Array, packet: PacketRef): Verdict {
-    const slot = this.#table.lookup(packet.version, buf, packet.destinationOffset);
-    if (slot >= 0) {
-      const { protocol, destinationPort } = packet;
-      return anyAdmits(this.#slots[slot]!, protocol, destinationPort) ? "admitted" : "prohibited";
-    }
-    if (!this.#hasInternet) return "prohibited";
-    const { version, destinationOffset } = packet;
-    return isPublicAddress(version, buf, destinationOffset) ? "admitted" : "unreachable";
+    return this.#rules.checkOutbound(buf, packet);
   }
 
-  /** Whether this packet of a resource may go to the client; for any source but a proxy address. */
+  /** See {@link AccessRules.admitsInbound}. */
   admitsInbound(buf: Uint8Array, packet: PacketRef): boolean {
-    const slot = this.#table.lookup(packet.version, buf, packet.sourceOffset);
-    if (slot >= 0) return anyAdmits(this.#slots[slot]!, packet.protocol, packet.sourcePort);
-    return this.#hasInternet && isPublicAddress(packet.version, buf, packet.sourceOffset);
+    return this.#rules.admitsInbound(buf, packet);
   }
 
-  /**
-   * Whether traffic with a name is allowed, in either direction.
-   *
-   * @param resourceIds the resources that the name belongs to, as its client says
-   * @param port on the resource's side
-   */
+  /** See {@link AccessRules.admitsName}. */
   admitsName(resourceIds: readonly string[], protocol: number, port: number): boolean {
-    for (let i = 0; i < resourceIds.length; i++) {
-      const grant = this.#grants.get(resourceIds[i]!);
-      if (grant?.pattern !== undefined && grant.filter.admits(protocol, port)) return true;
-    }
-    return false;
+    return this.#rules.admitsName(resourceIds, protocol, port);
   }
 
-  /** A longer prefix takes over the filters of the shorter ones that contain it. */
-  #rebuild(): void {
-    const byPrefix = new Map<string, { prefix: Prefix; filters: TrafficFilter[] }>();
-    const entries = [...this.#grants.values()].flatMap(({ resource, filter }) =>
-      prefixesOf(resource).map((prefix) => ({ prefix, filter }))
-    );
-    for (const { prefix } of entries) {
-      if (byPrefix.has(prefix.text)) continue;
-      const filters = entries
-        .filter((other) => other.prefix.length <= prefix.length && other.prefix.contains(prefix.ip))
-        .map((other) => other.filter);
-      byPrefix.set(prefix.text, { prefix, filters });
-    }
-    this.#table = new PrefixTable();
-    this.#slots = [];
-    for (const { prefix, filters } of byPrefix.values()) {
-      this.#table.insert(prefix, this.#slots.push(filters) - 1);
-    }
-    this.#hasInternet = false;
-    for (const { resource } of this.#grants.values()) {
-      if (resource.type === "internet") this.#hasInternet = true;
-    }
+  #renewRules(): void {
+    const former = this.#rules;
+    // The new ones first: mostly they are the former ones.
+    this.#rules = this.#pool.acquire(Array.from(this.resources()));
+    this.#pool.release(former);
   }
-}
-
-function anyAdmits(filters: readonly TrafficFilter[], protocol: number, port: number): boolean {
-  for (let i = 0; i < filters.length; i++) {
-    if (filters[i]!.admits(protocol, port)) return true;
-  }
-  return false;
-}
-
-function prefixesOf(resource: GatewayResource): Prefix[] {
-  return resource.type === "cidr" ? [resource.prefix] : [];
 }
 
 /** The addresses of a client inside the tunnel. */

@@ -54,7 +54,8 @@ import type {
 import type { RandomBytes } from "@firezone/core/random";
 import type { DatagramBatch, InboundPackets, Transmit } from "@firezone/core/transmit";
 import { after, earlier, type Millis, NEVER, type UnixSeconds } from "@firezone/core/units";
-import type { TunnelAddresses } from "./access_table.ts";
+import { AccessRulesPool } from "./access_rules.ts";
+import { AccessTable, type TunnelAddresses } from "./access_table.ts";
 import { toDomain } from "./dns/domain.ts";
 import { PendingResolutions, type Resolution } from "./dns/pending_resolutions.ts";
 import { isUsableTarget } from "./dns/targets.ts";
@@ -118,6 +119,7 @@ export class GatewayState {
   readonly #random: RandomBytes;
   readonly #resolutions = new PendingResolutions();
   readonly #peers = new PeerTable();
+  readonly #rules = new AccessRulesPool();
   readonly #events: GatewayEvent[] = [];
   readonly #errors = new IcmpErrors();
   readonly #packet = new PacketRef();
@@ -260,7 +262,6 @@ export class GatewayState {
       return;
     }
     const connection = out.connection!;
-    const peer = this.#peers.get(connection.peerId);
     if (looksLikeControlPacket(plain, 0, out.length)) {
       this.#onControlPacket(now, connection.peerId, plain, out.length);
       return;
@@ -268,7 +269,10 @@ export class GatewayState {
     const packet = this.#packet;
     if (parsePacket(plain, 0, out.length, packet) !== Parse.Ok) {
       this.#drops.malformed++;
-    } else if (!peer?.isSourceOf(plain, packet)) {
+      return;
+    }
+    const peer = this.#peers.sourceOf(plain, packet);
+    if (peer === undefined || peer.connection !== connection) {
       this.#drops.notClientAddress++;
     } else if (this.#isOwn(plain, packet.version, packet.destinationOffset)) {
       sink.push(plain, 0, packet.end);
@@ -462,7 +466,8 @@ export class GatewayState {
     if (outcome === "no-relays") return;
     let peer = this.#peers.get(client.id);
     if (!peer?.hasAddresses(client)) {
-      peer = new Peer(client.id, client, this.#random, peer?.access);
+      const access = peer?.access ?? new AccessTable(this.#rules);
+      peer = new Peer(client.id, client, this.#random, access);
       this.#peers.put(peer);
     }
     peer.connection = this.#connectivity.connection(client.id);

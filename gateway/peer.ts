@@ -10,15 +10,8 @@
  * @module
  */
 
-import { readI32 } from "@firezone/core/bytes";
 import type { Connection } from "@firezone/core/connectivity";
-import {
-  type IpAddress,
-  isAddressAt,
-  isIcmpError,
-  type PacketRef,
-  peerErrorLimit,
-} from "@firezone/core/ip";
+import { type IpAddress, isIcmpError, type PacketRef, peerErrorLimit } from "@firezone/core/ip";
 import type { RandomBytes } from "@firezone/core/random";
 import type { RateLimit } from "@firezone/core/rate_limit";
 import type { Millis } from "@firezone/core/units";
@@ -68,21 +61,21 @@ const OUTCOMES: Readonly<Record<Translation, Admission>> = {
 
 /** See the head of this file. */
 export class Peer implements TunnelAddresses {
+  // What a packet looks at comes first, to lie side by side in memory.
+  /** Undefined while there is none: authorisations outlive connections. */
+  connection: Connection | undefined;
+  /** What it may reach. */
+  readonly access: AccessTable;
+  /** From the first name that it uses. */
+  #nat: Nat | undefined;
+
   /** From 100.64.0.0/11. */
   readonly ipv4: IpAddress;
   /** From fd00:2021:1111::/107. */
   readonly ipv6: IpAddress;
-  /** What it may reach. */
-  readonly access: AccessTable;
   /** How many ICMP errors it may have. */
   readonly errorLimit: RateLimit = peerErrorLimit();
-  /** Undefined while there is none: authorisations outlive connections. */
-  connection: Connection | undefined;
-  /** {@link ipv4} as a number, which is nearer at hand. */
-  readonly #ipv4Word: number;
   readonly #random: RandomBytes;
-  /** From the first name that it uses. */
-  #nat: Nat | undefined;
 
   /** A client without a connection. */
   constructor(
@@ -94,7 +87,6 @@ export class Peer implements TunnelAddresses {
   ) {
     this.ipv4 = addresses.ipv4;
     this.ipv6 = addresses.ipv6;
-    this.#ipv4Word = readI32(addresses.ipv4.bytes, 0);
     this.#random = random;
     this.access = access;
   }
@@ -102,12 +94,6 @@ export class Peer implements TunnelAddresses {
   /** Whether it has these tunnel addresses. */
   hasAddresses({ ipv4, ipv6 }: TunnelAddresses): boolean {
     return this.ipv4.equals(ipv4) && this.ipv6.equals(ipv6);
-  }
-
-  /** Whether a packet comes from one of its tunnel addresses. */
-  isSourceOf(buf: Uint8Array, packet: PacketRef): boolean {
-    if (packet.version === 4) return readI32(buf, packet.sourceOffset) === this.#ipv4Word;
-    return isAddressAt(this.ipv6, buf, packet.sourceOffset);
   }
 
   /** Decides on a packet of the client and turns it towards what it is for. */

@@ -6,7 +6,7 @@
  */
 
 import { readI32 } from "@firezone/core/bytes";
-import { type IpAddress, isAddressAt, type PacketRef } from "@firezone/core/ip";
+import { type Family, type IpAddress, isAddressAt, type PacketRef } from "@firezone/core/ip";
 import type { Peer } from "./peer.ts";
 
 /** See the head of this file. */
@@ -31,16 +31,14 @@ export class PeerTable implements Iterable<Peer> {
     return this.#byId.get(clientId);
   }
 
+  /** The client that a packet comes from, as its source address says. */
+  sourceOf(buf: Uint8Array, packet: PacketRef): Peer | undefined {
+    return this.#at(packet.version, buf, packet.sourceOffset);
+  }
+
   /** The client that a packet goes to. */
   destinationOf(buf: Uint8Array, packet: PacketRef): Peer | undefined {
-    const at = packet.destinationOffset;
-    if (packet.version === 4) return this.#byIpv4.get(readI32(buf, at));
-    const peers = this.#byIpv6.get(readI32(buf, at + 12));
-    if (peers === undefined) return undefined;
-    for (let i = 0; i < peers.length; i++) {
-      if (isAddressAt(peers[i]!.ipv6, buf, at)) return peers[i];
-    }
-    return undefined;
+    return this.#at(packet.version, buf, packet.destinationOffset);
   }
 
   /** Adds a client, or one in place of that with its id; its addresses are its own from now on. */
@@ -62,6 +60,16 @@ export class PeerTable implements Iterable<Peer> {
     const others = this.#byIpv6.get(word)?.filter((other) => other !== peer) ?? [];
     if (others.length > 0) this.#byIpv6.set(word, others);
     else this.#byIpv6.delete(word);
+  }
+
+  #at(family: Family, buf: Uint8Array, at: number): Peer | undefined {
+    if (family === 4) return this.#byIpv4.get(readI32(buf, at));
+    const peers = this.#byIpv6.get(readI32(buf, at + 12));
+    if (peers === undefined) return undefined;
+    for (let i = 0; i < peers.length; i++) {
+      if (isAddressAt(peers[i]!.ipv6, buf, at)) return peers[i];
+    }
+    return undefined;
   }
 }
 

@@ -15,6 +15,11 @@ Deno.test("a client is found by its id and by both of its addresses", () => {
   assertEquals(at(table, "100.64.0.1"), one);
   assertEquals(at(table, "fd00:2021:1111::2"), two);
   assertEquals(at(table, "100.64.0.3"), undefined);
+  const addresses = new Uint8Array([...one.ipv4.bytes, ...two.ipv4.bytes]);
+  const packet = new PacketRef();
+  [packet.sourceOffset, packet.destinationOffset] = [0, 4];
+  assertEquals(table.sourceOf(addresses, packet), one);
+  assertEquals(table.destinationOf(addresses, packet), two);
   assertEquals([...table], [one, two]);
 });
 

@@ -419,3 +419,32 @@ Deno.test("packets that waited arrive once, a repeated one once only", () => {
   world.network.runFor(3000);
   assertEquals(world.gateway.received.length, 2);
 });
+
+Deno.test("a client reaches nothing from an address that is not its own", () => {
+  const world = connectedWorld();
+  const elsewhere = { ipv4: ip("100.64.0.77"), ipv6: ip("fd00:2021:1111::77") };
+  // Not even from one of another client that may reach the same.
+  const ice = { username: "user", password: "a password of twenty-two" };
+  world.gateway.machine.handlePortalMessage(world.network.now, {
+    tag: "authorize-flow",
+    ref: "other",
+    resource: { type: "cidr", id: "net", name: "net", prefix: RESOURCE, filters: [] },
+    client: {
+      id: "other",
+      publicKey: new Uint8Array(32).fill(9),
+      presharedKey: new Uint8Array(32),
+      ...elsewhere,
+    },
+    clientIce: ice,
+    gatewayIce: { ...ice, username: "gateway" },
+    expiresAt: undefined,
+  });
+  world.client.machine.handlePortalMessage(world.network.now, {
+    tag: "config-changed",
+    interface: { ...elsewhere, upstreamDns: [], upstreamDoh: [], searchDomain: undefined },
+  });
+  for (const n of [2, 3]) {
+    assertEquals(arrives(world, udpPacket(elsewhere.ipv4, SERVER, n)), false);
+  }
+  assertEquals(drops(world, "gateway"), { ...drops(world, "gateway"), notClientAddress: 2 });
+});
