@@ -110,14 +110,17 @@ export class PacketBench {
   }
 
   #fillSlots(first: number): void {
+    const payloads: Uint8Array[] = [];
     for (let i = 0; i < PACKETS_PER_TURN; i++) {
       const client = this.#clientOf(first + i);
       const packet = longPacket(innerAddresses(client).ipv4, SERVER);
       const { from, payload } = this.#world.sealed(client, packet);
-      this.#slots.set(payload, i * SLOT);
+      payloads.push(payload);
       this.#froms[i] = from;
       this.#lengths[i] = payload.length;
     }
+    // At last, as the kernel copies them just before they are read.
+    for (const [i, payload] of payloads.entries()) this.#slots.set(payload, i * SLOT);
   }
 
   #clientOf(n: number): number {
