@@ -14,7 +14,6 @@ import {
   checkRange,
   NONCE_LENGTH,
   TAG_LENGTH,
-  writeCounterNonce,
 } from "./aead.ts";
 import { Address, Direction, ipsecMb, type IpsecMbManager, Job } from "./ipsec_mb.ts";
 import { KeyRows, NO_ROW } from "./key_rows.ts";
@@ -41,11 +40,11 @@ class BufferAddress {
   #address: Address | undefined;
 
   /** Writes the address of `buf[offset]` to `words[at]`. */
-  put(words: Uint32Array, at: number, buf: Uint8Array, offset: number): void {
+  put(words: Int32Array, at: number, buf: Uint8Array, offset: number): void {
     const { buffer } = buf;
     if (buffer !== this.#buffer || this.#address === undefined) {
       this.#buffer = buffer;
-      this.#address = new Address(new Uint8Array(buffer as ArrayBuffer));
+      this.#address = Address.of(new Uint8Array(buffer as ArrayBuffer));
     }
     this.#address.put(words, at, buf.byteOffset + offset);
   }
@@ -64,6 +63,13 @@ const SHORT = 64;
 const pointers = { from: new PointerCache(), to: new PointerCache() };
 
 const keyRows = new KeyRows();
+/** Whose key the manager has. */
+let rowInUse: number = NO_ROW;
+
+function forgetKey(manager: IpsecMbManager): void {
+  manager.key.fill(0);
+  rowInUse = NO_ROW;
+}
 
 class IpsecMbKey implements AeadKey {
   readonly #manager: IpsecMbManager;
@@ -87,8 +93,8 @@ class IpsecMbKey implements AeadKey {
     let length = srcEnd - srcStart;
     checkPadding(padding);
     checkRange(src, srcStart, srcEnd, dst, dstStart, length + padding + TAG_LENGTH);
-    this.#putKey();
-    const { nonce, tag, words } = this.#manager;
+    this.#begin(counter);
+    const { words } = this.#manager;
     const job = this.#manager.nextJob();
     buffers.sealTo.put(words, job + Job.destination, dst, dstStart);
     if (padding === 0) buffers.sealFrom.put(words, job + Job.source, src, srcStart);
@@ -100,10 +106,8 @@ class IpsecMbKey implements AeadKey {
       for (let i = 0; i < padding; i++) dst[dstStart + length++] = 0;
       buffers.sealTo.put(words, job + Job.source, dst, dstStart);
     }
-    writeCounterNonce(nonce, counter);
+    buffers.sealTo.put(words, job + Job.tag, dst, dstStart + length);
     this.#manager.process(job, Direction.seal, length);
-    const at = dstStart + length;
-    for (let i = 0; i < TAG_LENGTH; i++) dst[at + i] = tag[i]!;
   }
 
   open(
@@ -117,12 +121,12 @@ class IpsecMbKey implements AeadKey {
     const length = srcEnd - srcStart - TAG_LENGTH;
     if (length < 0) return false;
     checkRange(src, srcStart, srcEnd, dst, dstStart, length);
-    this.#putKey();
-    const { nonce, tag, words } = this.#manager;
+    this.#begin(counter);
+    const { tag, words } = this.#manager;
     const job = this.#manager.nextJob();
     buffers.openFrom.put(words, job + Job.source, src, srcStart);
     buffers.openTo.put(words, job + Job.destination, dst, dstStart);
-    writeCounterNonce(nonce, counter);
+    this.#manager.keepTag(job);
     this.#manager.process(job, Direction.open, length);
     if (isSameTag(tag, src, srcStart + length)) return true;
     dst.fill(0, dstStart, dstStart + length);
@@ -131,14 +135,21 @@ class IpsecMbKey implements AeadKey {
 
   dispose(): void {
     if (this.#row === NO_ROW) return;
-    this.#manager.key.fill(0); // it may be this one
+    if (this.#row === rowInUse) forgetKey(this.#manager);
     keyRows.delete(this.#row);
     this.#row = NO_ROW;
   }
 
-  #putKey(): void {
+  /** Key and nonce of the next job. */
+  #begin(counter: number): void {
     if (this.#row === NO_ROW) throw new Error("Cannot use an AEAD key after it was disposed");
-    keyRows.read(this.#row, this.#manager.key);
+    const { key, nonce } = this.#manager;
+    if (this.#row !== rowInUse) {
+      rowInUse = this.#row;
+      keyRows.read(rowInUse, key);
+    }
+    nonce[1] = counter; // modulo 2^32
+    nonce[2] = counter > 0xffff_ffff ? Math.floor(counter / 0x1_0000_0000) : 0;
   }
 }
 
@@ -215,12 +226,14 @@ function once(
   const data = still(input);
   const { words } = manager;
   const job = manager.nextJob();
+  rowInUse = NO_ROW;
   new Uint8Array(manager.key.buffer).set(key);
-  for (const member of [Job.source, Job.destination]) new Address(data).put(words, job + member, 0);
-  const additional = new Address(still(associatedData));
-  manager.nonce.set(nonce.subarray(0, NONCE_LENGTH));
+  new Uint8Array(manager.nonce.buffer).set(nonce.subarray(0, NONCE_LENGTH));
+  for (const member of [Job.source, Job.destination]) Address.of(data).put(words, job + member, 0);
+  manager.keepTag(job);
+  const additional = still(associatedData);
   manager.processWith(additional, associatedData.length, job, direction, input.length);
   manager.nonce.fill(0);
-  manager.key.fill(0);
+  forgetKey(manager);
   return data.subarray(0, input.length);
 }

@@ -69,24 +69,30 @@ const MAX_RING = 4096;
 /** IMB_CIPHER_DIRECTION and IMB_CHAIN_ORDER: what is authenticated is always the ciphertext. */
 export const Direction = { seal: 1, open: 2 } as const;
 
-/** Where an array begins, for jobs. */
+/** Where something begins, for jobs. */
 export class Address {
-  // Apart, for a whole one does not fit a small integer: handing it around would allocate.
+  // In halves, signed: a whole one fits no small integer, so handing it around would allocate.
   readonly #low: number;
   readonly #high: number;
+  /** Bytes from there on that share the upper half. */
+  readonly #room: number;
 
-  /** Keeps `bytes` alive. @param bytes longer than 64 bytes, or the garbage collector moves them */
-  constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
-    const address = Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
-    this.#low = Number(address & 0xffff_ffffn);
+  /** The address of a byte. */
+  constructor(address: bigint) {
+    this.#low = Number(BigInt.asIntN(32, address));
     this.#high = Number(address >> 32n);
+    this.#room = Number(0x1_0000_0000n - BigInt.asUintN(32, address));
   }
 
-  /** Writes the address of the byte at `offset`, less than 2^32, to `words[at]` and `words[at + 1]`. */
-  put(words: Uint32Array, at: number, offset: number): void {
-    const low = this.#low + offset;
-    words[at] = low; // modulo 2^32
-    words[at + 1] = low > 0xffff_ffff ? this.#high + 1 : this.#high;
+  /** Where an array begins. @param bytes longer than 64 bytes, or the garbage collector moves them */
+  static of(bytes: Uint8Array<ArrayBuffer>): Address {
+    return new Address(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+  }
+
+  /** Writes the address of the byte at `offset`, less than 2^31, to `words[at]` and `words[at + 1]`. */
+  put(words: Int32Array, at: number, offset: number): void {
+    words[at] = (this.#low + offset) | 0;
+    words[at + 1] = offset < this.#room ? this.#high : this.#high + 1;
   }
 }
 
@@ -94,17 +100,18 @@ export class Address {
 export class IpsecMbManager {
   /** File name and version, for the log. */
   readonly detail: string;
-  /** Four zeros and the counter (RFC 8439 §2.8), to be written before each job. */
-  readonly nonce: Uint8Array<ArrayBuffer> = new Uint8Array(128);
+  /** Three words, a zero and the counter (WireGuard §5.4.6), to be written before each job. */
+  readonly nonce: Int32Array<ArrayBuffer> = new Int32Array(32);
   /** The key of the next job, to be written before it: 32 bytes take less than to fetch their address. */
   readonly key: Int32Array<ArrayBuffer> = new Int32Array(32);
-  /** The tag that a job has computed, also when it opened something. */
+  /** Where a job that opens puts the tag that it should have been. */
   readonly tag: Uint8Array<ArrayBuffer> = new Uint8Array(128);
+  readonly #tagAddress = Address.of(this.tag);
   readonly #pointer: Deno.PointerObject;
   readonly #submit: Deno.PointerObject;
   readonly #libc: Deno.DynamicLibrary<typeof LIBC_SYMBOLS>["symbols"];
   /** All jobs, as words; {@link Address.put} writes addresses here. */
-  readonly words: Uint32Array;
+  readonly words: Int32Array;
   /** Where each job of the ring begins in `words`. */
   readonly #ring: Int32Array;
   #next = 0;
@@ -143,7 +150,7 @@ export class IpsecMbManager {
     );
   }
 
-  /** Where the next job begins in `words`: its source and destination are to be put there. */
+  /** Where the next job begins in `words`: its source, destination and tag are to be put there. */
   nextJob(): number {
     const at = this.#ring[this.#next]!;
     if (++this.#next === this.#ring.length) this.#next = 0;
@@ -151,7 +158,7 @@ export class IpsecMbManager {
   }
 
   /**
-   * Encrypts or decrypts `length` bytes under `nonce`; `tag` is that of the ciphertext then.
+   * Encrypts or decrypts `length` bytes with `key`, under `nonce`.
    *
    * @param at of the job @param direction of {@link Direction}
    * @throws Error when the library refuses, which it does not
@@ -165,12 +172,24 @@ export class IpsecMbManager {
     this.#run(words, at);
   }
 
-  /** As {@link process}, with the first bytes of `data` only authenticated. */
-  processWith(data: Address, dataLength: number, at: number, direction: number, length: number) {
+  /** Has the tag put into `tag`. */
+  keepTag(at: number): void {
+    this.#tagAddress.put(this.words, at + Job.tag, 0);
+  }
+
+  /** As {@link process}, with the first bytes of `data`, which does not move, only authenticated. */
+  processWith(
+    data: Uint8Array<ArrayBuffer>,
+    dataLength: number,
+    at: number,
+    direction: number,
+    length: number,
+  ): void {
     const { words } = this;
-    data.put(words, at + Job.associatedData, 0);
+    Address.of(data).put(words, at + Job.associatedData, 0);
     words[at + Job.associatedDataLength] = dataLength;
     this.process(at, direction, length);
+    this.#tagAddress.put(words, at + Job.associatedData, 0);
     words[at + Job.associatedDataLength] = 0;
   }
 
@@ -180,10 +199,11 @@ export class IpsecMbManager {
   }
 
   /** What is the same for all jobs, and a first one: to seal nothing with a key of zeros. */
-  #prepare(words: Uint32Array): void {
+  #prepare(words: Int32Array): void {
     words.fill(0);
-    const [tag, nonce] = [new Address(this.tag), new Address(this.nonce)];
-    const key = new Address(new Uint8Array(this.key.buffer));
+    const tag = this.#tagAddress;
+    const nonce = Address.of(new Uint8Array(this.nonce.buffer));
+    const key = Address.of(new Uint8Array(this.key.buffer));
     for (const member of [Job.key, Job.decryptKey] as const) key.put(words, member, 0);
     for (const member of [Job.source, Job.destination] as const) tag.put(words, member, 0);
     words[Job.keyLength] = KEY_LENGTH;
@@ -198,7 +218,7 @@ export class IpsecMbManager {
     words[Job.order] = Direction.seal;
   }
 
-  #run(words: Uint32Array, at: number): void {
+  #run(words: Int32Array, at: number): void {
     words[at + Job.status] = 0;
     this.#libc.bsearch(this.#pointer, this.#pointer, 1, 1, this.#submit);
     if (words[at + Job.status] !== COMPLETED) throw new Error(`${this.detail} refuses a job`);
@@ -224,8 +244,8 @@ export function ipsecMb(): IpsecMbManager | undefined {
   }
 }
 
-function wordsAt(pointer: Deno.PointerObject, length: number): Uint32Array {
-  return new Uint32Array(Deno.UnsafePointerView.getArrayBuffer(pointer, 4 * length));
+function wordsAt(pointer: Deno.PointerObject, length: number): Int32Array {
+  return new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pointer, 4 * length));
 }
 
 function load(): Library | undefined {
