@@ -453,7 +453,8 @@ export class IceAgent {
     const isNominated = pair === this.#nominated;
     const controlling = this.#controlling;
     this.#checklist.addCheck(id, { agent: this, pair, sentAt: now, controlling });
-    pair.noteSent(now, this.#timing, isNominated);
+    const chance = parseInt(id.slice(0, 2), 16) / 256; // an id is random
+    pair.noteSent(now, this.#timing, isNominated, chance);
     const payload = this.#codec.writeCheck(id, {
       controlling,
       tieBreaker: this.#tieBreaker,

@@ -60,12 +60,19 @@ Deno.test("every timing of the table gives a path up after its time", () => {
   }
 });
 
-Deno.test("while it answers, the nominated pair is checked every maxRto", () => {
+Deno.test("while it answers, the nominated pair is checked every maxRto, or a little sooner", () => {
   const world = connected();
   const from = world.now;
-  world.run(15_000);
-  assertEquals(checkTimes(world.client, from).length, 10);
-  assertEquals(checkTimes(world.gateway, from).length, 1);
+  world.run(60_000);
+  const times = checkTimes(world.client, from);
+  const gaps = times.slice(1).map((time, i) => time - times[i]!);
+  assert(gaps.every((gap) => gap >= 0.8 * CLIENT.maxRtoMs && gap <= CLIENT.maxRtoMs), `${gaps}`);
+  assert(
+    new Set(gaps).size > gaps.length / 2,
+    "by chance, so that many agents do not keep in step",
+  );
+  const ofGateway = checkTimes(world.gateway, from).length;
+  assert(ofGateway === 4 || ofGateway === 5, `${ofGateway} checks of the gateway`);
 });
 
 Deno.test("a path that returns before it is given up was never lost", () => {
@@ -213,7 +220,8 @@ Deno.test("another timing counts at once", () => {
   world.run(3_000);
   const checks = checkTimes(world.client, woke);
   assertEquals(checks[0]! - woke, 0, "the next check does not wait for the long interval");
-  assertEquals(checks[1]! - woke, 1500);
+  const second = checks[1]! - woke;
+  assert(second >= 1200 && second <= 1500, `the second after ${second} ms`);
 });
 
 Deno.test("a path that died during sleep is noticed in the active time after waking", () => {

@@ -32,6 +32,12 @@ const SILENT_AFTER_MS = 900;
 const SILENT_AFTER_ROUND_TRIPS = 3;
 /** A lost pair is checked so many times less often than one that answers. */
 const LOST_SLOWDOWN = 4;
+/**
+ * An answered pair is checked again up to this share sooner than it must be, by chance: a gateway whose
+ * clients begin to talk at the same moment would else have to answer all of them at once, for ever
+ * (RFC 7675 §5.1).
+ */
+const MAX_EARLINESS = 0.2;
 
 /** See the head of this file. */
 export class CandidatePair {
@@ -59,6 +65,8 @@ export class CandidatePair {
   /** Checks that follow the next answers without the usual wait. */
   #hurried = 0;
   #rttMs: number | undefined;
+  /** How much sooner than usual the check after this one comes, as a share. */
+  #earliness = 0;
 
   /** A pair whose first check is due at once. */
   constructor(now: Millis, local: Candidate, remote: Candidate, controlling: boolean) {
@@ -147,9 +155,15 @@ export class CandidatePair {
     this.priority = ((g < d ? g : d) << 32n) + 2n * (g > d ? g : d) + (g > d ? 1n : 0n);
   }
 
-  /** A check leaves now. */
-  noteSent(now: Millis, timing: IceTiming, isNominated: boolean): void {
+  /**
+   * A check leaves now.
+   *
+   * @param chance 0 to 1, random: how much sooner than `maxRtoMs` the next one leaves if this one is
+   *   answered
+   */
+  noteSent(now: Millis, timing: IceTiming, isNominated: boolean, chance = 0): void {
     this.#sentAt = now;
+    this.#earliness = chance * MAX_EARLINESS;
     if (this.#state === "lost") {
       this.#dueAt = after(now, lostIntervalMs(timing, isNominated));
       return;
@@ -173,7 +187,7 @@ export class CandidatePair {
     this.#silentSince = NEVER;
     this.#sends = 0;
     this.#isSuspect = false;
-    this.#dueAt = after(this.#sentAt, timing.maxRtoMs);
+    this.#dueAt = this.#usualDueAt(timing);
     if (this.#hurried > 0) {
       this.#hurried--;
       this.hasten(laterOf(now, after(this.#sentAt, TRIGGER_SPACING_MS)));
@@ -240,7 +254,7 @@ export class CandidatePair {
         return;
       case "succeeded":
         if (this.#silentSince === NEVER) {
-          this.#dueAt = laterOf(now, after(this.#sentAt, timing.maxRtoMs));
+          this.#dueAt = laterOf(now, this.#usualDueAt(timing));
           return;
         }
         // What was silence by one measure is not by another: the pair gets a fresh chance.
@@ -248,6 +262,11 @@ export class CandidatePair {
         this.#sends = 0;
         this.#dueAt = now;
     }
+  }
+
+  /** When an answered pair is checked again. */
+  #usualDueAt(timing: IceTiming): Millis {
+    return after(this.#sentAt, timing.maxRtoMs * (1 - this.#earliness));
   }
 }
 

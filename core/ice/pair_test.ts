@@ -32,6 +32,16 @@ Deno.test("a pair is checked at once, then on the schedule", () => {
   assertEquals(pair.failsAt(pairTimeoutMs(CLIENT)), NEVER);
 });
 
+Deno.test("an answered pair is checked again up to a fifth sooner, by chance", () => {
+  for (const [chance, wait] of [[0, 1500], [0.5, 1350], [1, 1200]] as const) {
+    const pair = new CandidatePair(NOW, HOST, RELAYED, true);
+    pair.noteSent(NOW, CLIENT, true, chance);
+    assertEquals(pair.dueAt - NOW, 250, "what is not answered is repeated on the schedule");
+    pair.noteAnswer(after(NOW, 40), NOW, CLIENT);
+    assertEquals(pair.dueAt - NOW, wait);
+  }
+});
+
 Deno.test("the round-trip time is smoothed", () => {
   const pair = new CandidatePair(NOW, HOST, RELAYED, true);
   for (const rtt of [80, 160]) {

@@ -2,7 +2,8 @@
  * When checks are repeated, and how long a silent pair is believed in.
  *
  * A check that is not answered is repeated after `initialRtoMs`, then after twice as long each time,
- * up to `maxRtoMs`; `retransmits` repetitions at most. An answered pair is checked every `maxRtoMs`.
+ * up to `maxRtoMs`; `retransmits` repetitions at most. An answered pair is checked after `maxRtoMs` at the
+ * latest, and by chance up to a fifth sooner.
  * @module
  */
 
@@ -10,7 +11,7 @@
 export interface IceTiming {
   /** Wait after the first check of a pair, in milliseconds. */
   readonly initialRtoMs: number;
-  /** Longest wait between two checks of a pair, and the usual one while it answers. */
+  /** Longest wait between two checks of a pair. */
   readonly maxRtoMs: number;
   /** Checks without an answer, the first not counted. */
   readonly retransmits: number;

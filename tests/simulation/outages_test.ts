@@ -239,7 +239,7 @@ Deno.test("after a move the same gateway is chosen again, although another is id
 
 Deno.test("a client that loses a few checks in a row does not lose its connection", () => {
   const world = connected({ moreGateways: [SECOND] });
-  world.client.host.link.loss = 0.3;
+  world.client.host.link.loss = 0.2;
   for (let i = 0; i < 300; i++) {
     world.sendFromClient(udpPacket(ADDRESSES.client.ipv4, SERVER, 1));
     world.network.runFor(500);
