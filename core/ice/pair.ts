@@ -38,6 +38,8 @@ const LOST_SLOWDOWN = 4;
  * (RFC 7675 §5.1).
  */
 const MAX_EARLINESS = 0.2;
+/** More than this spreads them no better, and idle connections shall not wake anyone for it. */
+const MAX_EARLINESS_MS = 1_000;
 
 /** See the head of this file. */
 export class CandidatePair {
@@ -65,8 +67,8 @@ export class CandidatePair {
   /** Checks that follow the next answers without the usual wait. */
   #hurried = 0;
   #rttMs: number | undefined;
-  /** How much sooner than usual the check after this one comes, as a share. */
-  #earliness = 0;
+  /** Of the last check: how much sooner than it must the one after it comes, 0 to 1. */
+  #chance = 0;
 
   /** A pair whose first check is due at once. */
   constructor(now: Millis, local: Candidate, remote: Candidate, controlling: boolean) {
@@ -163,7 +165,7 @@ export class CandidatePair {
    */
   noteSent(now: Millis, timing: IceTiming, isNominated: boolean, chance = 0): void {
     this.#sentAt = now;
-    this.#earliness = chance * MAX_EARLINESS;
+    this.#chance = chance;
     if (this.#state === "lost") {
       this.#dueAt = after(now, lostIntervalMs(timing, isNominated));
       return;
@@ -266,7 +268,9 @@ export class CandidatePair {
 
   /** When an answered pair is checked again. */
   #usualDueAt(timing: IceTiming): Millis {
-    return after(this.#sentAt, timing.maxRtoMs * (1 - this.#earliness));
+    const { maxRtoMs } = timing;
+    const earlinessMs = Math.min(maxRtoMs * MAX_EARLINESS, MAX_EARLINESS_MS);
+    return after(this.#sentAt, maxRtoMs - this.#chance * earlinessMs);
   }
 }
 

@@ -32,13 +32,15 @@ Deno.test("a pair is checked at once, then on the schedule", () => {
   assertEquals(pair.failsAt(pairTimeoutMs(CLIENT)), NEVER);
 });
 
-Deno.test("an answered pair is checked again up to a fifth sooner, by chance", () => {
-  for (const [chance, wait] of [[0, 1500], [0.5, 1350], [1, 1200]] as const) {
+Deno.test("an answered pair is checked again up to a fifth or a second sooner, by chance", () => {
+  for (const [chance, wait, idleWait] of [[0, 1500, 25_000], [1, 1200, 24_000]] as const) {
     const pair = new CandidatePair(NOW, HOST, RELAYED, true);
     pair.noteSent(NOW, CLIENT, true, chance);
     assertEquals(pair.dueAt - NOW, 250, "what is not answered is repeated on the schedule");
     pair.noteAnswer(after(NOW, 40), NOW, CLIENT);
     assertEquals(pair.dueAt - NOW, wait);
+    pair.applyTiming(NOW, { initialRtoMs: 25_000, maxRtoMs: 25_000, retransmits: 4 }, true);
+    assertEquals(pair.dueAt - NOW, idleWait);
   }
 });
 

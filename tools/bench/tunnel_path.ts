@@ -12,7 +12,7 @@
  * @module
  */
 
-import { type AeadName, loadAead } from "@firezone/core/crypto";
+import { type AeadName, loadAead, selectAead } from "@firezone/core/crypto";
 import { Coalescer, ip, packetMemory, Segmenter, type SocketAddress } from "@firezone/core/ip";
 import { type DatagramSink, SendBatch, SinkResult } from "@firezone/core/runtime";
 import type { InboundPackets } from "@firezone/core/transmit";
@@ -44,7 +44,7 @@ const PACKETS_PER_ROUND = SEGMENTS * BURSTS_PER_ROUND;
 const WARM_UP_ROUNDS = 30;
 
 /** Measures both sides. */
-export function measurePath(rounds = 150, aead: AeadName = "libcrypto"): PathCosts {
+export function measurePath(rounds = 150, aead: AeadName = selectAead().name): PathCosts {
   const path = new TunnelPath(aead);
   for (let i = 0; i < WARM_UP_ROUNDS; i++) path.round();
   const send: Sample[] = [];
