@@ -17,6 +17,9 @@ import {
 } from "@firezone/tests/requirements";
 import { findSystemdResolved, UNPACKED } from "@firezone/tests/systemd_resolved";
 
+/** The number is that of the library's interface; another release of Debian has another. */
+const IPSEC_MB_PATTERN = "^libipsec-mb[0-9]$";
+
 /** Debian starts this package's daemon once it is installed; tests start their own. */
 const SERVICE_OF: Readonly<Record<string, string>> = { coturn: "coturn", iperf3: "iperf3" };
 
@@ -33,6 +36,9 @@ function prepare(): void {
       install(packages);
     }
   }
+  const takesIpsecMb = isDebianRoot() && IPSEC_MB_PACKAGE !== undefined &&
+    loadAead("ipsec-mb") === undefined;
+  if (takesIpsecMb) install([IPSEC_MB_PATTERN]);
   if (isDebianRoot() && findSystemdResolved() === undefined) unpackResolved();
   const missing = new Set<string>();
   const needs: Requirement[] = [
@@ -42,7 +48,7 @@ function prepare(): void {
     "tun",
     "systemd-resolved",
     // This process does not see a library that it has just installed.
-    ...packages.includes(IPSEC_MB_PACKAGE ?? "") ? [] : ["ciphers"] as const,
+    ...takesIpsecMb ? [] : ["ciphers"] as const,
   ];
   for (const need of [...needs, ...Object.keys(PACKAGE_OF) as NeededCommand[]]) {
     const text = whatIsMissing(need);
@@ -57,13 +63,7 @@ function isDebianRoot(): boolean {
 
 function missingPackages(): string[] {
   const commands = Object.keys(PACKAGE_OF) as NeededCommand[];
-  const packages = new Set<string>(
-    commands.filter((c) => !findCommand(c)).map((c) => PACKAGE_OF[c]),
-  );
-  if (IPSEC_MB_PACKAGE !== undefined && loadAead("ipsec-mb") === undefined) {
-    packages.add(IPSEC_MB_PACKAGE);
-  }
-  return [...packages];
+  return [...new Set(commands.filter((c) => !findCommand(c)).map((c) => PACKAGE_OF[c]))];
 }
 
 function install(packages: readonly string[]): void {
