@@ -6,6 +6,7 @@
  * @module
  */
 
+import { constantTimeEqualAt } from "../bytes/mod.ts";
 import {
   type AeadBackend,
   type AeadKey,
@@ -128,7 +129,7 @@ class IpsecMbKey implements AeadKey {
     buffers.openTo.put(words, job + Job.destination, dst, dstStart);
     this.#manager.keepTag(job);
     this.#manager.process(job, Direction.open, length);
-    if (isSameTag(tag, src, srcStart + length)) return true;
+    if (constantTimeEqualAt(tag, 0, src, srcStart + length, TAG_LENGTH)) return true;
     dst.fill(0, dstStart, dstStart + length);
     return false;
   }
@@ -172,13 +173,6 @@ function copy(
   else dst.set(src.subarray(srcStart, srcStart + length), dstStart);
 }
 
-/** Takes equally long wherever they differ. */
-function isSameTag(tag: Uint8Array, sealed: Uint8Array, at: number): boolean {
-  let difference = 0;
-  for (let i = 0; i < TAG_LENGTH; i++) difference |= tag[i]! ^ sealed[at + i]!;
-  return difference === 0;
-}
-
 function sealOnce(
   manager: IpsecMbManager,
   key: Uint8Array,
@@ -205,7 +199,8 @@ function openOnce(
   if (length < 0) return undefined;
   const ciphertext = sealed.subarray(0, length);
   const plaintext = once(manager, Direction.open, key, nonce, associatedData, ciphertext);
-  return isSameTag(manager.tag, sealed, length) ? plaintext : undefined;
+  const isGenuine = constantTimeEqualAt(manager.tag, 0, sealed, length, TAG_LENGTH);
+  return isGenuine ? plaintext : undefined;
 }
 
 /** Encrypts or decrypts in copies that do not move; the tag is the manager's then. */
