@@ -35,6 +35,7 @@ export const SHELLS: readonly string[] = [
     "libcrypto.ts",
     "aead_libcrypto.ts",
     "ipsec_mb.ts",
+    "native_library.ts",
     "aead_ipsec_mb.ts",
     "pointer_cache.ts",
     "select.ts",

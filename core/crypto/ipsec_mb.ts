@@ -16,6 +16,7 @@
  */
 
 import { KEY_LENGTH, NONCE_LENGTH, TAG_LENGTH } from "./aead.ts";
+import { openLibrary } from "./native_library.ts";
 
 const SYMBOLS = {
   alloc_mb_mgr: { parameters: ["u64"], result: "pointer" },
@@ -250,19 +251,14 @@ function wordsAt(pointer: Deno.PointerObject, length: number): Int32Array {
 
 function load(): Library | undefined {
   if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") return undefined;
+  const libc = openLibrary("libc.so.6", LIBC_SYMBOLS);
   for (const name of ["libIPSec_MB.so.2", "libIPSec_MB.so.1"]) {
-    // Asked first, because opening without the permission would ask the person at the terminal.
-    if (Deno.permissions.querySync({ name: "ffi", path: name }).state !== "granted") continue;
-    try {
-      const { symbols } = Deno.dlopen(name, SYMBOLS);
-      const version = symbols.imb_get_version();
-      if (version < MIN_VERSION || version >= END_OF_VERSIONS) continue;
-      const { symbols: libc } = Deno.dlopen("libc.so.6", LIBC_SYMBOLS);
-      const text = [version >>> 16, version >>> 8 & 255, version & 255].join(".");
-      return { detail: `${name}, version ${text}`, symbols, libc };
-    } catch {
-      // Not installed: the next name, then the next backend.
-    }
+    const symbols = openLibrary(name, SYMBOLS);
+    if (symbols === undefined || libc === undefined) continue;
+    const version = symbols.imb_get_version();
+    if (version < MIN_VERSION || version >= END_OF_VERSIONS) continue;
+    const text = [version >>> 16, version >>> 8 & 255, version & 255].join(".");
+    return { detail: `${name}, version ${text}`, symbols, libc };
   }
   return undefined;
 }

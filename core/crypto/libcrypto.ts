@@ -14,6 +14,8 @@
  * @module
  */
 
+import { openLibrary } from "./native_library.ts";
+
 const SYMBOLS = {
   EVP_CIPHER_CTX_new: { parameters: [], result: "pointer" },
   EVP_CIPHER_CTX_free: { parameters: ["pointer"], result: "void" },
@@ -54,7 +56,7 @@ export interface Libcrypto {
 }
 
 /** The library, or `undefined` where there is none. */
-export const libcrypto: Libcrypto | undefined = withoutIfma(load);
+export const libcrypto: Libcrypto | undefined = loadWithoutIfma();
 
 /**
  * An array of one OSSL_PARAM, an octet string: what takes a parameter by name reads it.
@@ -90,7 +92,7 @@ export function octetStringParameter(
  * make up for: a quarter of all time for 1280 bytes, see `docs/performance.md`. Who has set the
  * variable knows better.
  */
-function withoutIfma(load: () => Libcrypto | undefined): Libcrypto | undefined {
+function loadWithoutIfma(): Libcrypto | undefined {
   const variable = "OPENSSL_ia32cap";
   const isOurs = Deno.build.arch === "x86_64" &&
     Deno.permissions.querySync({ name: "env", variable }).state === "granted" &&
@@ -105,19 +107,11 @@ function withoutIfma(load: () => Libcrypto | undefined): Libcrypto | undefined {
 }
 
 function load(): Libcrypto | undefined {
+  if (Deno.build.os !== "linux") return undefined; // only there programs may rely on the system's
   const name = "libcrypto.so.3";
-  // Only on Linux does the system carry one that programs may rely on. The permission is asked about
-  // first, because opening without it would ask the person at the terminal.
-  if (
-    Deno.build.os !== "linux" ||
-    Deno.permissions.querySync({ name: "ffi", path: name }).state !== "granted"
-  ) return undefined;
-  try {
-    const { symbols } = Deno.dlopen(name, SYMBOLS);
-    const version = symbols.OpenSSL_version(0);
-    const text = version === null ? "" : new Deno.UnsafePointerView(version).getCString();
-    return { detail: text === "" ? name : `${name}, ${text}`, symbols };
-  } catch {
-    return undefined; // not installed, or of another architecture: the next backend
-  }
+  const symbols = openLibrary(name, SYMBOLS);
+  if (symbols === undefined) return undefined;
+  const version = symbols.OpenSSL_version(0);
+  const text = version === null ? "" : new Deno.UnsafePointerView(version).getCString();
+  return { detail: text === "" ? name : `${name}, ${text}`, symbols };
 }
