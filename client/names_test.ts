@@ -4,7 +4,7 @@ import { ip, type IpAddress } from "@firezone/core/ip";
 import type { ClientResource, IpStack } from "@firezone/core/portal";
 import { seededRandom } from "@firezone/core/testing";
 import type { Millis } from "@firezone/core/units";
-import { makePacket } from "../core/ip/packet_fixtures.ts";
+import { makeUdpPacket } from "../core/ip/packet_fixtures.ts";
 import { ClientState } from "./client_state.ts";
 
 const OURS = { ipv4: ip("100.64.0.1"), ipv6: ip("fd00:2021:1111::1") };
@@ -73,8 +73,8 @@ Deno.test("what the system asks its neighbours in the tunnel is told, other mult
   run.send(OURS.ipv4, ip("224.0.0.252"), 5355);
   run.send(OURS.ipv6, ip("ff02::1:3"), 5355);
   assertEquals(asked(), [
-    udpPacket(OURS.ipv4, ip("224.0.0.252"), 5355),
-    udpPacket(OURS.ipv6, ip("ff02::1:3"), 5355),
+    makeUdpPacket(OURS.ipv4, ip("224.0.0.252"), 5355),
+    makeUdpPacket(OURS.ipv6, ip("ff02::1:3"), 5355),
   ]);
   run.send(OURS.ipv4, ip("224.0.0.251"), 5355);
   run.send(OURS.ipv4, ip("224.0.0.252"), 5353);
@@ -82,8 +82,8 @@ Deno.test("what the system asks its neighbours in the tunnel is told, other mult
   assertEquals(asked(), []);
   for (let i = 0; i < 1000; i++) run.send(OURS.ipv4, ip("224.0.0.252"), 5355);
   assertEquals(asked().length, 100);
-  run.machine.sendToSystem(udpPacket(OURS.ipv4, OURS.ipv4));
-  assertEquals(run.machine.pollPacket(), udpPacket(OURS.ipv4, OURS.ipv4));
+  run.machine.sendToSystem(makeUdpPacket(OURS.ipv4, OURS.ipv4));
+  assertEquals(run.machine.pollPacket(), makeUdpPacket(OURS.ipv4, OURS.ipv4));
 });
 
 function resource(id: string, ipStack: IpStack): ClientResource {
@@ -123,7 +123,7 @@ function start(resources: readonly ClientResource[], usesInternet = false) {
       now = (now + ms) as Millis;
     },
     send(from: IpAddress, to: IpAddress, port?: number) {
-      const packet = udpPacket(from, to, port);
+      const packet = makeUdpPacket(from, to, port);
       machine.handleTunPacket(now, packet, 0, packet.length, batch);
     },
     /** Resources that a gateway was asked for. */
@@ -145,19 +145,4 @@ function start(resources: readonly ClientResource[], usesInternet = false) {
       return texts;
     },
   };
-}
-
-function udpPacket(
-  { family, text }: IpAddress,
-  destination: IpAddress,
-  destinationPort = 80,
-): Uint8Array {
-  return makePacket({
-    version: family,
-    protocol: "udp",
-    source: text,
-    destination: destination.text,
-    destinationPort,
-    payload: new Uint8Array(1),
-  });
 }

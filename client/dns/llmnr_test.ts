@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { readU16 } from "@firezone/core/bytes";
-import { ip, type IpAddress, PacketRef, Parse, parsePacket, PROTOCOL } from "@firezone/core/ip";
+import { ip, PacketRef, Parse, parsePacket, PROTOCOL } from "@firezone/core/ip";
 import fc from "fast-check";
 import { queryBytes } from "../../core/testing/fake_dns.ts";
-import { makePacket, transportChecksum } from "../../core/ip/packet_fixtures.ts";
+import { makeUdpPacket, transportChecksum } from "../../core/ip/packet_fixtures.ts";
 import { llmnrReply, looksLikeLlmnrQuery, parseLlmnrQuery } from "./llmnr.ts";
 
 const OURS = { 4: ip("100.64.0.1"), 6: ip("fd00:2021:1111::1") };
@@ -14,15 +14,15 @@ const QUERY = queryBytes("intranet", "A", { flags: 0 });
 
 Deno.test("an LLMNR query is recognised by its group and port", () => {
   for (const family of [4, 6] as const) {
-    const query = udpPacket(OURS[family], GROUP[family], 5355, QUERY);
+    const query = makeUdpPacket(OURS[family], GROUP[family], 5355, QUERY);
     assertEquals(looksLike(query), true);
     assertEquals(parseLlmnrQuery(query), QUERY);
-    assertEquals(looksLike(udpPacket(OURS[family], GROUP[family], 5353, QUERY)), false);
-    assertEquals(looksLike(udpPacket(OURS[family], RESPONDER[family], 5355, QUERY)), false);
+    assertEquals(looksLike(makeUdpPacket(OURS[family], GROUP[family], 5353, QUERY)), false);
+    assertEquals(looksLike(makeUdpPacket(OURS[family], RESPONDER[family], 5355, QUERY)), false);
     for (const bit of [0x0400, 0x0200, 0x0100]) {
       const unusual = QUERY.slice();
       unusual[2]! |= bit >> 8;
-      const packet = udpPacket(OURS[family], GROUP[family], 5355, unusual);
+      const packet = makeUdpPacket(OURS[family], GROUP[family], 5355, unusual);
       assertEquals(parseLlmnrQuery(packet), undefined);
     }
   }
@@ -30,7 +30,7 @@ Deno.test("an LLMNR query is recognised by its group and port", () => {
 
 Deno.test("an LLMNR answer comes from nobody's address, by unicast, and says no more than it may", () => {
   for (const family of [4, 6] as const) {
-    const query = udpPacket(OURS[family], GROUP[family], 5355, QUERY);
+    const query = makeUdpPacket(OURS[family], GROUP[family], 5355, QUERY);
     const message = QUERY.slice();
     message.set([0x81, 0x80], 2);
     const reply = llmnrReply(query, message);
@@ -57,22 +57,4 @@ function looksLike(packet: Uint8Array): boolean {
   const ref = new PacketRef();
   return parsePacket(packet, 0, packet.length, ref) === Parse.Ok &&
     looksLikeLlmnrQuery(packet, ref);
-}
-
-/** From port 1024. */
-function udpPacket(
-  { family, text }: IpAddress,
-  destination: IpAddress,
-  destinationPort: number,
-  payload: Uint8Array,
-): Uint8Array {
-  return makePacket({
-    version: family,
-    protocol: "udp",
-    source: text,
-    destination: destination.text,
-    sourcePort: 1024,
-    destinationPort,
-    payload,
-  });
 }

@@ -5,7 +5,7 @@
  */
 
 import { writeU16, writeU32 } from "../bytes/fields.ts";
-import { type Family, ip } from "./address.ts";
+import { type Family, ip, type IpAddress } from "./address.ts";
 import { finishChecksum, sumBytes } from "./checksum.ts";
 
 /** What a packet is made of; all but `payload` has a default. */
@@ -57,6 +57,24 @@ export function makePacket(fields: PacketFields): Uint8Array {
   const isUdp = protocol === "udp";
   writeU16(packet, header + (isUdp ? 6 : 16), isUdp && checksum === 0 ? 0xffff : checksum);
   return packet;
+}
+
+/** A UDP packet between addresses of one family, from port 1024. */
+export function makeUdpPacket(
+  source: IpAddress,
+  destination: IpAddress,
+  destinationPort = 80,
+  payload: Uint8Array = new Uint8Array(1),
+): Uint8Array {
+  return makePacket({
+    version: source.family,
+    protocol: "udp",
+    source: source.text,
+    destination: destination.text,
+    sourcePort: 1024,
+    destinationPort,
+    payload,
+  });
 }
 
 /** The transport checksum that a packet without extension headers should have. */
