@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { AeadName } from "../crypto/mod.ts";
 import { type LogFilter, parseLogFilter } from "../telemetry/filter.ts";
 import { flag, option, type OptionSpec } from "./command.ts";
 import type { HostPort } from "../telemetry/otlp/grpc_call.ts";
@@ -18,14 +19,13 @@ export const apiUrlOption: OptionSpec<URL> = option({
 });
 
 /** `--crypto`, with `FIREZONE_CRYPTO` behind it. */
-export const cryptoOption: OptionSpec<"ipsec-mb" | "libcrypto" | "node" | "noble" | undefined> =
-  option({
-    flags: "--crypto <backend>",
-    env: "FIREZONE_CRYPTO",
-    description: "AEAD backend: ipsec-mb (Debian's libipsec-mb1), libcrypto, node or noble",
-    kind: oneOf("ipsec-mb", "libcrypto", "node", "noble"),
-    defaultText: "the fastest that works",
-  });
+export const cryptoOption: OptionSpec<AeadName | undefined> = option({
+  flags: "--crypto <backend>",
+  env: "FIREZONE_CRYPTO",
+  description: "AEAD backend: ipsec-mb (Debian's libipsec-mb1), libcrypto, node or noble",
+  kind: oneOf("ipsec-mb", "libcrypto", "node", "noble"),
+  defaultText: "the fastest that works",
+});
 
 /** `--threads`, with `FIREZONE_THREADS` behind it. */
 export const threadsOption: OptionSpec<number> = option({

@@ -2,8 +2,8 @@
  * When checks are repeated, and how long a silent pair is believed in.
  *
  * A check that is not answered is repeated after `initialRtoMs`, then after twice as long each time,
- * up to `maxRtoMs`; `retransmits` repetitions at most. An answered pair is checked after `maxRtoMs` at the
- * latest, and by chance up to a fifth, at most a second, sooner.
+ * up to `maxRtoMs`; `retransmits` repetitions at most. An answered pair is checked after `maxRtoMs`
+ * at the latest, and by chance up to a fifth, at most a second, sooner.
  * @module
  */
 

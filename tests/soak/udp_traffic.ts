@@ -6,8 +6,8 @@
  *     | flow | number  | pattern of both …      numbers count up within a flow
  *
  * Some leave alone, others in runs that the kernel cuts apart (UDP_SEGMENT), so that super-packets
- * come out of TUN, too. Datagrams may be lost, but none may be damaged or come twice, and as long as the
- * way stays the same none may come after a later one of its flow.
+ * come out of TUN, too. Datagrams may be lost, but none may be damaged or come twice, and as long as
+ * the way stays the same none may come after a later one of its flow.
  * @module
  */
 

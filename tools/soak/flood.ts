@@ -2,8 +2,8 @@
  * A flood of garbage and of requests without credentials, from 65,536 addresses, while one channel
  * carries data: `deno task soak flood [--json]`.
  *
- * First the channel alone, then under the flood, which goes on for some seconds before that counts. The relay runs as operators run it, with a thread per
- * processor, in a namespace of its own.
+ * First the channel alone, then under the flood, which goes on for some seconds before that counts.
+ * The relay runs as operators run it, with a thread per processor, in a namespace of its own.
  * @module
  */
 
